@@ -1,0 +1,1 @@
+"""One activation of a model: from the first client to idleness."""

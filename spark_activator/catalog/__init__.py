@@ -1,0 +1,1 @@
+"""Model files and host settings, turned into frozen, complete values."""

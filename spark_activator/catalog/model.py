@@ -1,0 +1,183 @@
+"""A model: frozen, complete and valid; nobody checks it again.
+
+Sizes are bytes, times are seconds.  What a value means is said in docs/model-file.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class StatusKind(StrEnum):
+    """How far a model file can be trusted."""
+
+    VALIDATED = "validated"
+    EXPERIMENTAL = "experimental"
+    DISABLED = "disabled"
+
+
+class Engine(StrEnum):
+    """What runs the model."""
+
+    VLLM = "vllm"
+    SGLANG = "sglang"
+    CONTAINER = "container"
+    PROCESS = "process"
+
+
+class Network(StrEnum):
+    """What the engine may reach."""
+
+    NONE = "none"
+    OUTBOUND = "outbound"
+
+
+class Lifecycle(StrEnum):
+    """How the model shares the GPU."""
+
+    NORMAL = "normal"
+    UTILITY = "utility"
+    EXCLUSIVE = "exclusive"
+
+
+class Keep(StrEnum):
+    """Whether it goes when idle."""
+
+    IDLE = "idle"
+    ALWAYS = "always"
+
+
+class Tools(StrEnum):
+    """How well it calls tools."""
+
+    FULL = "full"
+    FORCED = "forced"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """*reason* says why it is disabled, or how it was validated."""
+
+    kind: StatusKind = StatusKind.EXPERIMENTAL
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the weights and the facts come from; *origin* is the file's `from`."""
+
+    model: str
+    revision: str | None = None
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image by name; *digest* is None where it is not pinned."""
+
+    name: str
+    reference: str
+    digest: str | None = None
+
+    @property
+    def pull_spec(self) -> str:
+        """What Docker is asked for."""
+        return f"{self.reference}@{self.digest}" if self.digest else self.reference
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerOptions:
+    """What the container gets beyond what every container gets; shm in bytes."""
+
+    mounts: dict[str, str] = field(default_factory=dict)  # path inside -> path on the host
+    files: dict[str, str] = field(default_factory=dict)  # path inside -> sha256 or path
+    devices: tuple[str, ...] = ()
+    shm: int = 1 << 30
+    ulimits: dict[str, int] = field(default_factory=dict)
+    entrypoint: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What clients may expect of it."""
+
+    tools: Tools = Tools.NONE
+    vision: bool = False
+    reasoning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """What is done to requests before they reach the engine (the front door's policy)."""
+
+    flatten_text: bool = False
+    strict_roles: bool = False
+    clamp_tokens: bool = True
+    thinking_default: bool | None = None
+    stream_tools: str = "pass"  # pass | buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Deadlines, in seconds."""
+
+    idle: float = 20 * 60.0
+    stall: float = 10 * 60.0
+    start: float = 2 * 3600.0
+    drain: float = 2 * 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """What client configurations are told; None takes the model's own limits."""
+
+    context: int | None = None
+    output: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model, with its port.
+
+    Attributes:
+        name: The stem of its file and the instance name of its units.
+        command: The command line of a process engine, empty for all others.
+            `{socket}` in it, as in *args*, is the path that the engine has to serve on.
+        memory: Bytes of GPU memory that the whole engine may take: the size of its lease.
+        probe: Whether readiness includes one generated token.
+        vendor: Whether the file is of the catalog that is shipped.
+    """
+
+    name: str
+    port: int
+    engine: Engine
+    source: Source
+    memory: int
+    summary: str = ""
+    status: Status = Status()
+    aliases: tuple[str, ...] = ()
+    image: Image | None = None
+    args: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+    container: ContainerOptions = ContainerOptions()
+    network: Network = Network.NONE
+    lifecycle: Lifecycle = Lifecycle.NORMAL
+    keep: Keep = Keep.IDLE
+    priority: int = 0
+    context: int | None = None
+    capabilities: Capabilities = Capabilities()
+    requests: Requests = Requests()
+    presets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    timeouts: Timeouts = Timeouts()
+    client: Client = Client()
+    probe: bool = True
+    vendor: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that clients may use on one loaded engine, the main one first."""
+        return (self.name, *self.aliases, *self.presets)

@@ -1,0 +1,103 @@
+"""Where everything lies, below the roots that the units hand down.
+
+The roots come from the environment of the unit (`SPARK_CONFIG`, `SPARK_STATE`,
+`SPARK_RUN`, `SPARK_SHARE`), so that the same code runs for the system, for a
+user manager and in tests.  Nothing else in the tree spells out a path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The four roots and every path below them.
+
+    Attributes:
+        config: Host settings, the owner's models, frozen models.
+        state: What survives a reboot: history, caches, remembered ports.
+        run: What does not: sockets, locks, leases, state of the moment.
+        share: The vendor catalog and unit templates.
+    """
+
+    config: Path
+    state: Path
+    run: Path
+    share: Path
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Layout:
+        """Take the roots from *environ*, with the system's places as defaults."""
+        return cls(
+            config=Path(environ.get("SPARK_CONFIG", "/etc/spark-activator")),
+            state=Path(environ.get("SPARK_STATE", "/var/lib/spark-activator")),
+            run=Path(environ.get("SPARK_RUN", "/run/spark-activator")),
+            share=Path(environ.get("SPARK_SHARE", "/usr/share/spark-activator")),
+        )
+
+    @property
+    def host_file(self) -> Path:
+        """The host settings."""
+        return self.config / "host.yaml"
+
+    @property
+    def owner_models(self) -> Path:
+        """The owner's model files."""
+        return self.config / "models"
+
+    @property
+    def vendor_models(self) -> Path:
+        """The catalog that is shipped."""
+        return self.share / "models"
+
+    @property
+    def images_file(self) -> Path:
+        """The images that model files name."""
+        return self.share / "images.yaml"
+
+    def frozen(self, name: str) -> Path:
+        """What runs: the resolved model, as `apply` last froze it."""
+        return self.config / "frozen" / f"{name}.json"
+
+    @property
+    def ports_file(self) -> Path:
+        """Ports that were given to the owner's models, remembered."""
+        return self.state / "ports.json"
+
+    def history(self, name: str) -> Path:
+        """Phases, durations and memory of each activation, a JSON object a line."""
+        return self.state / "history" / f"{name}.jsonl"
+
+    @property
+    def gpu(self) -> Path:
+        """Locks, leases and tickets; the only directory that runners share."""
+        return self.run / "gpu"
+
+    def runner_socket(self, name: str) -> Path:
+        """Where the runner of *name* listens."""
+        return self.run / "runner" / f"{name}.sock"
+
+    def engine_socket(self, name: str) -> Path:
+        """Where the supervisor of a process engine listens."""
+        return self.run / "engine" / f"{name}.sock"
+
+    def upstream(self, name: str) -> Path:
+        """Holds one directory an activation, in which the engine makes its socket."""
+        return self.run / "upstream" / name
+
+    def state_file(self, name: str) -> Path:
+        """What is going on, replaced atomically by the runner."""
+        return self.run / "state" / f"{name}.json"
+
+    @property
+    def markers(self) -> Path:
+        """One empty file for each listening socket, touched by the socket units."""
+        return self.run / "sockets"
+
+    @property
+    def routes_file(self) -> Path:
+        """The list that nginx routes by, written from the markers."""
+        return self.run / "nginx" / "routes.json"
