@@ -1,0 +1,62 @@
+"""Boot the node once for all e2e tests, and show its journal when one fails."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+from node import Node
+
+HERE = Path(__file__).parent
+NODE = pytest.StashKey[Node]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give e2e tests time: the first one pays for booting and installing."""
+    for item in items:
+        if HERE in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(900))
+
+
+@pytest.fixture(scope="session")
+def bare_node(request: pytest.FixtureRequest) -> Iterator[Node]:
+    """A booted node without the project.  SPARK_TEST_NODE=NAME takes one that runs."""
+    name = os.environ.get("SPARK_TEST_NODE")
+    if name:
+        yield Node(name)
+        return
+    with Node.boot(os.environ.get("SPARK_TEST_SUITE", "bookworm")) as node:
+        request.config.stash[NODE] = node
+        yield node
+
+
+@pytest.fixture(scope="session")
+def node(bare_node: Node) -> Node:
+    """The node with the project installed by ./install.sh, no model enabled."""
+    if not os.environ.get("SPARK_TEST_NODE"):
+        print(bare_node.install().out)
+    return bare_node
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the end of the node's journal to the report of a failed test."""
+    report = yield
+    node = item.config.stash.get(NODE, None)
+    if report.failed and node is not None and HERE in item.path.parents:
+        report.sections.append(("journal of the node", node.journal()))
+    return report
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say how long set-up took: it does not count as testing."""
+    node = config.stash.get(NODE, None)
+    if node is not None:
+        times = ", ".join(f"{what} {seconds:.0f} s" for what, seconds in node.set_up.items())
+        terminalreporter.write_line(f"set-up of the node: {times}")
