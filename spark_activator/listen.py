@@ -36,7 +36,7 @@ def inherited(environ: MutableMapping[str, str] | None = None) -> dict[str, list
         return {}
     fds = range(FIRST_FD, FIRST_FD + int(count))
     for fd in fds:
-        os.set_inheritable(fd, False)
+        os.set_inheritable(fd, False)  # noqa: FBT003  # takes it by position only
     labels = names.split(":") if names else []
     labels += ["unknown"] * (len(fds) - len(labels))
     taken: dict[str, list[int]] = {}
@@ -64,5 +64,5 @@ def listener(passed: dict[str, list[int]], name: str) -> socket.socket:
         raise NotPassed(f"expected a listening socket as '{name}': {error.strerror}") from error
     if sock.type != socket.SOCK_STREAM or not listens:
         raise NotPassed(f"expected a listening stream socket as '{name}', got {sock!r}")
-    sock.setblocking(False)
+    sock.settimeout(0)
     return sock
