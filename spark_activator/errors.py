@@ -36,6 +36,8 @@ REFUSALS: dict[str, RefusalKind] = {
     # The request itself is at fault.
     "invalid_request": RefusalKind(400, "invalid_request_error"),
     "invalid_host": RefusalKind(403, "invalid_request_error"),
+    "model_not_found": RefusalKind(404, "invalid_request_error"),
+    "model_not_enabled": RefusalKind(404, "invalid_request_error"),
     "path_not_allowed": RefusalKind(404, "invalid_request_error"),
     "method_not_allowed": RefusalKind(405, "invalid_request_error"),
     "request_timeout": RefusalKind(408, "invalid_request_error"),
@@ -64,6 +66,10 @@ REFUSALS: dict[str, RefusalKind] = {
     "state_unwritable": RefusalKind(503, "server_error", 60),
     # The engine was there, and did not answer as HTTP.
     "bad_gateway": RefusalKind(502, "server_error", 5),
+    # nginx's own, units/nginx/.
+    "internal_error": RefusalKind(500, "server_error"),
+    "routes_unavailable": RefusalKind(503, "server_error", 5),
+    "gateway_timeout": RefusalKind(504, "server_error", 5),
 }
 
 
