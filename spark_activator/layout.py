@@ -63,6 +63,16 @@ class Layout:
         return self.config / "frozen" / f"{name}.json"
 
     @property
+    def owner_images(self) -> Path:
+        """The owner's images, in addition to the catalog's."""
+        return self.config / "images.yaml"
+
+    @property
+    def frozen_host(self) -> Path:
+        """The host settings, as `apply` last froze them; no model's name begins with a dot."""
+        return self.config / "frozen" / ".host.json"
+
+    @property
     def ports_file(self) -> Path:
         """Ports that were given to the owner's models, remembered."""
         return self.state / "ports.json"

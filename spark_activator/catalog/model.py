@@ -76,11 +76,12 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image by name; *digest* is None where it is not pinned."""
+    """An image by name; *digest* is None where it is not pinned, *cpu*: it has no use for a GPU."""
 
     name: str
     reference: str
     digest: str | None = None
+    cpu: bool = False
 
     @property
     def pull_spec(self) -> str:

@@ -1,0 +1,51 @@
+"""The text of host.yaml → `HostSettings`, or everything that is wrong with it."""
+
+from __future__ import annotations
+
+from spark_activator.catalog import document
+from spark_activator.catalog.host import Gpu, HostSettings
+from spark_activator.catalog.kinds import Choice, ListOf, Text
+from spark_activator.catalog.quantities import SIZE, parse_size
+from spark_activator.catalog.section import INVALID, Report, Setting, Table
+from spark_activator.errors import FileProblems
+
+__all__ = ["Gpu", "HostSettings", "parse"]
+
+_PATH = Text("an absolute path", r"^/[^\n\r]*(?!\n)$", 4096)
+
+
+def _budget(text: str) -> int | None:
+    return None if text == "auto" else parse_size(text)
+
+
+HOST = Table(
+    {
+        "gpu": Setting(Choice(Gpu), "How GPU devices reach a container."),
+        "hub_caches": Setting(
+            ListOf(_PATH), "Directories of the Hugging Face hub cache, used where they lie."
+        ),
+        "budget": Setting(
+            Text("auto, or a size such as '100GiB'", rf"^auto(?!\n)$|{SIZE}", 64, _budget),
+            "GPU memory that all leases may take together.",
+        ),
+        "docker_host": Setting(_PATH, "Docker's unix socket, where it is not the usual one."),
+    },
+    HostSettings,
+)
+
+
+def parse(text: str, file: str) -> HostSettings:
+    """Read host.yaml; a file that has only comments is all defaults.
+
+    Raises:
+        FileProblems: All that is wrong with it.
+    """
+    lines = (line.strip() for line in text.splitlines())
+    if all(not line or line.startswith("#") for line in lines):
+        return HostSettings()
+    report = Report(file)
+    settings = HOST.read(document.parse(text, file), "", report)
+    if settings is INVALID or report.problems:
+        raise FileProblems(sorted(report.problems))
+    assert isinstance(settings, HostSettings)
+    return settings

@@ -1,0 +1,173 @@
+"""A model file's text → a `Model`, or everything that is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from spark_activator.catalog import document, rules
+from spark_activator.catalog.kinds import Whole
+from spark_activator.catalog.model import Engine, Image, Keep, Lifecycle, Model
+from spark_activator.catalog.names import wrong_name
+from spark_activator.catalog.section import Report, Setting, Table
+from spark_activator.catalog.settings import MODEL, VENDOR_PORTS
+from spark_activator.errors import FileProblems
+
+# Keys of a catalog file that belong to that one model: who extends it under
+# another name would otherwise clash with it at once.
+_OWN = ("port", "aliases", "presets")
+_VENDOR_PORT = Whole(VENDOR_PORTS.start, VENDOR_PORTS.stop - 1, "a port of the catalog")
+# Replaced as a whole by a file that extends, because its parts exclude each other.
+_WHOLE = ("status",)
+
+
+def table(*, vendor: bool) -> Table:
+    """Say which keys a file may have: the catalog extends nothing and has ports of its own."""
+    if not vendor:
+        return MODEL
+    settings = {key: value for key, value in MODEL.settings.items() if key != "extends"}
+    settings["port"] = Setting(_VENDOR_PORT, settings["port"].help, required=True)
+    return Table(settings)
+
+
+def parse(
+    name: str,
+    text: str,
+    *,
+    file: str,
+    images: Mapping[str, Image],
+    bases: Mapping[str, Mapping[str, Any]] | None = None,
+    vendor: bool = False,
+) -> Model:
+    """Read the model file of *name*.
+
+    Args:
+        name: The stem of the file.
+        text: What is in it.
+        file: What the owner calls it, for messages.
+        images: What `image` may name.
+        bases: Documents of the catalog by name: what `extends` may name.
+        vendor: Whether the file itself is of the catalog.
+
+    Returns:
+        The model; its port is 0 where the file says none, until `ports.assign`.
+
+    Raises:
+        FileProblems: All that is wrong with it.
+    """
+    return build(
+        name,
+        document.parse(text, file),
+        file=file,
+        images=images,
+        bases=bases or {},
+        vendor=vendor,
+    )
+
+
+def build(
+    name: str,
+    values: Mapping[str, Any],
+    *,
+    file: str,
+    images: Mapping[str, Image],
+    bases: Mapping[str, Mapping[str, Any]],
+    vendor: bool,
+) -> Model:
+    """Do what `parse` does, for a document that was read already."""
+    report = Report(file)
+    wrong = wrong_name(name)
+    if wrong:
+        report.add("", wrong)
+    whole = resolve(name, values, bases=bases, report=report)
+    # A file that changes a model of the catalog under its own name keeps its port,
+    # which it could not choose itself.
+    inherited = None if vendor or "port" in values else whole.pop("port", None)
+    fields = table(vendor=vendor).read(whole, "", report)
+    rules.check(whole, report)
+    if not isinstance(fields, dict) or report.problems:
+        _image(whole.get("image"), images, report)
+        raise FileProblems(sorted(report.problems))
+    if inherited is not None:
+        fields["port"] = _VENDOR_PORT.read(inherited, "port", report)
+    model = _model(name, fields, images, report, vendor=vendor)
+    _beyond_schema(model, report)
+    if report.problems:
+        raise FileProblems(sorted(report.problems))
+    return model
+
+
+def resolve(
+    name: str,
+    values: Mapping[str, Any],
+    *,
+    bases: Mapping[str, Mapping[str, Any]],
+    report: Report,
+) -> dict[str, Any]:
+    """Put *values* over what they extend; nulls fall away, so that defaults come back."""
+    extends = values.get("extends")
+    base: Mapping[str, Any] = {}
+    if isinstance(extends, str):
+        if extends not in bases:
+            report.add("extends", f"expected a readable model of the catalog, got {extends!r}")
+        base = bases.get(extends, {})
+        if extends != name:
+            base = {key: value for key, value in base.items() if key not in _OWN}
+    return merge(base, values)
+
+
+def merge(base: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """Change single keys of *base*: mappings go deep, all else is replaced, null removes."""
+    result = dict(base)
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict):
+            below = result.get(key)
+            deep = isinstance(below, dict) and key not in _WHOLE
+            result[key] = merge(below if deep and isinstance(below, dict) else {}, value)
+        else:
+            result[key] = value
+    return result
+
+
+def _model(
+    name: str,
+    fields: dict[str, Any],
+    images: Mapping[str, Image],
+    report: Report,
+    *,
+    vendor: bool,
+) -> Model:
+    fields.pop("extends", None)
+    probe = fields.pop("readiness", {}).get("generate", True)
+    image = _image(fields.pop("image", None), images, report)
+    if fields.get("lifecycle") is Lifecycle.UTILITY:
+        # As in every installation that this catalog comes from: a helper stays.
+        fields.setdefault("keep", Keep.ALWAYS)
+    fields = {"engine": Engine.VLLM, "port": 0, **fields}
+    return Model(name=name, image=image, probe=probe, vendor=vendor, **fields)
+
+
+def _image(name: object, images: Mapping[str, Image], report: Report) -> Image | None:
+    if not isinstance(name, str):
+        return None
+    if name not in images:
+        known = ", ".join(sorted(images)) or "none"
+        report.add("image", f"expected an image of images.yaml ({known}), got {name!r}")
+    return images.get(name)
+
+
+def _beyond_schema(model: Model, report: Report) -> None:
+    """Check what a schema cannot compare: one value with another."""
+    twice = {word for word in model.names if model.names.count(word) > 1}
+    for word in sorted(twice):
+        report.add(
+            "aliases", f"the name {word!r} is there twice, with that of the model and presets"
+        )
+    for key in ("context", "output"):
+        told = getattr(model.client, key)
+        if told and model.context and told > model.context:
+            report.add(f"client.{key}", f"expected at most context, {model.context}, got {told}")
+    if model.timeouts.stall > model.timeouts.start:
+        report.add("timeouts.stall", "expected at most timeouts.start")

@@ -1,0 +1,256 @@
+"""Every key of a model file: one record each, from which parser and schema come.
+
+Defaults are those of the dataclasses in `model`.
+"""
+
+from __future__ import annotations
+
+from spark_activator.catalog.kinds import (
+    Anything,
+    Choice,
+    ListOf,
+    MapOf,
+    Switch,
+    Text,
+    Whole,
+    Words,
+    duration,
+    size,
+)
+from spark_activator.catalog.model import (
+    Capabilities,
+    Client,
+    ContainerOptions,
+    Engine,
+    Keep,
+    Lifecycle,
+    Network,
+    Requests,
+    Source,
+    Status,
+    StatusKind,
+    Timeouts,
+    Tools,
+)
+from spark_activator.catalog.names import CLIENT_NAME, LONGEST_CLIENT_NAME, NAME
+from spark_activator.catalog.section import INVALID, Report, Setting, Table, quote
+
+OWNER_PORTS = range(18300, 18400)
+VENDOR_PORTS = range(18100, 18300)
+
+# The longest context that a published model claims is ten million tokens.
+_TOKENS = Whole(1, 10_000_000, "a number of tokens")
+_LINE = Text("one line of text", r"^[^\n\r]+(?!\n)$", 400)
+_NAME = Text("a name such as 'gpt-oss-20b'", NAME, 63)
+_CLIENT_NAME = Text(
+    "a name such as 'openai/gpt-oss-20b' that is no path of the API",
+    CLIENT_NAME,
+    LONGEST_CLIENT_NAME,
+)
+# No component may be `..`: a path means what it looks like.
+_PATH = r"(?!(?:.*/)?\.\.(?:/|$))[^\n\r]*(?!\n)$"
+_HOST_PATH = Text("an absolute path", rf"^/{_PATH}", 4096)
+# `/run/upstream` is where the runner mounts the directory of the engine's socket.
+_INSIDE = Text(
+    "an absolute path in the container, other than '/' and '/run/upstream'",
+    rf"^(?!/+(?:run/+upstream(?:/|$)|$))/{_PATH}",
+    4096,
+)
+_ULIMITS = (
+    "core cpu data fsize locks memlock msgqueue nice nofile nproc "
+    "rss rtprio rttime sigpending stack"
+)
+
+
+class StatusShape:
+    """`experimental`, or one of the three words with its text: `{disabled: why}`."""
+
+    def read(self, value: object, key: str, report: Report) -> object:
+        """Only what needs no explanation goes without one."""
+        if value == StatusKind.EXPERIMENTAL:
+            return Status()
+        if isinstance(value, str) and value in list(StatusKind):
+            return report.add(key, f"expected '{{{value}: how or why}}', got {quote(value)}")
+        if (
+            not isinstance(value, dict)
+            or len(value) != 1
+            or next(iter(value)) not in list(StatusKind)
+        ):
+            expect = "'experimental', '{validated: when and how}' or '{disabled: why}'"
+            return report.add(key, f"expected {expect}, got {quote(value)}")
+        [(kind, text)] = value.items()
+        reason = _LINE.read(text, f"{key}.{kind}", report)
+        return Status(StatusKind(kind), reason) if isinstance(reason, str) else INVALID
+
+    def schema(self) -> dict[str, object]:
+        """Describe it."""
+        mapping = {
+            "type": "object",
+            "propertyNames": {"enum": [str(kind) for kind in StatusKind]},
+            "additionalProperties": _LINE.schema(),
+            "minProperties": 1,
+            "maxProperties": 1,
+        }
+        return {"anyOf": [{"const": "experimental"}, mapping]}
+
+
+SOURCE = Table(
+    {
+        "model": Setting(
+            Text(
+                "a model of the hub such as 'openai/gpt-oss-20b', or a directory",
+                r"^[A-Za-z0-9/][A-Za-z0-9._/+-]*(?!\n)$",
+                255,
+            ),
+            "The model on the Hugging Face hub, or a directory with its weights.",
+            required=True,
+        ),
+        "revision": Setting(
+            Text("a branch, tag or commit", r"^[A-Za-z0-9][A-Za-z0-9._/-]*(?!\n)$", 255),
+            "Branch, tag or commit on the hub.",
+        ),
+        "from": Setting(_LINE, "Where recipe and numbers were read.", field="origin"),
+    },
+    Source,
+)
+
+CONTAINER = Table(
+    {
+        "mounts": Setting(
+            MapOf(_INSIDE, _HOST_PATH), "Path in the container: path on the host; read-only."
+        ),
+        "files": Setting(
+            MapOf(
+                _INSIDE,
+                Text(
+                    "an absolute path, or 'sha256:' and 64 hex digits",
+                    rf"^(?:/{_PATH}|sha256:[0-9a-f]{{64}}(?!\n)$)",
+                    4096,
+                ),
+            ),
+            "Path in the container: a file on the host, or the checksum of one that was fetched.",
+        ),
+        "devices": Setting(
+            ListOf(Text("a path below /dev", rf"^/dev/{_PATH}", 255)),
+            "Devices besides the GPU's, such as /dev/infiniband.",
+        ),
+        "shm": Setting(size(), "Size of /dev/shm."),
+        # -1 is Docker's word for no limit; the rest is what a signed 64-bit number holds.
+        "ulimits": Setting(
+            MapOf(
+                Text(f"one of {_ULIMITS}", rf"^(?:{_ULIMITS.replace(' ', '|')})(?!\n)$"),
+                Whole(-1, 2**53),
+            ),
+            "Resource limits by Docker's names; -1 is none.",
+        ),
+        "entrypoint": Setting(Words(least=1), "Replaces the image's own entrypoint."),
+    },
+    ContainerOptions,
+)
+
+CAPABILITIES = Table(
+    {
+        "tools": Setting(Choice(Tools), "How well it calls tools."),
+        "vision": Setting(Switch(), "Whether it takes images."),
+        "reasoning": Setting(Switch(), "Whether it thinks before it answers."),
+    },
+    Capabilities,
+)
+
+REQUESTS = Table(
+    {
+        "flatten_text": Setting(Switch(), "Join text parts of a message into one string."),
+        "strict_roles": Setting(Switch(), "Rename roles that the chat template does not know."),
+        "clamp_tokens": Setting(Switch(), "Lower max_tokens to what fits into the context."),
+        "thinking_default": Setting(Switch(), "Turn thinking on or off where a client is silent."),
+        "stream_tools": Setting(
+            Choice(("pass", "buffer")), "Pass streamed tool calls on, or whole ones only."
+        ),
+    },
+    Requests,
+)
+
+TIMEOUTS = Table(
+    {
+        "idle": Setting(duration(), "The engine goes after this long without a request."),
+        "stall": Setting(duration(), "A start fails after this long without progress."),
+        "start": Setting(duration(), "A start fails after this long in any case."),
+        "drain": Setting(duration(), "How long requests in flight may finish at a stop."),
+    },
+    Timeouts,
+)
+
+CLIENT = Table(
+    {
+        "context": Setting(_TOKENS, "The context that client configurations are told."),
+        "output": Setting(_TOKENS, "The most tokens of an answer that they are told."),
+    },
+    Client,
+)
+
+READINESS = Table(
+    {"generate": Setting(Switch(), "Whether ready means that one token was generated.")}
+)
+
+# What a preset cannot set, because it is the request itself.
+_REQUEST_ONLY = "input|messages|model|prompt|stream"
+
+MODEL = Table(
+    {
+        "extends": Setting(_NAME, "The model of the catalog whose keys this file changes."),
+        "port": Setting(
+            Whole(OWNER_PORTS.start, OWNER_PORTS.stop - 1, "a port"),
+            "Where it listens on 127.0.0.1; one is given and remembered where none is said.",
+        ),
+        "summary": Setting(_LINE, "What it is good for, in a few words."),
+        "status": Setting(StatusShape(), "How far this file can be trusted."),
+        "source": Setting(SOURCE, "Where the weights and the facts come from.", required=True),
+        "aliases": Setting(ListOf(_CLIENT_NAME), "Further names that clients may use."),
+        "engine": Setting(Choice(Engine), "What runs the model."),
+        "image": Setting(_NAME, "A name in images.yaml."),
+        "args": Setting(Words(), "Arguments of the engine: a pasted block, or a list."),
+        "command": Setting(
+            Words(least=1),
+            "The command of a process engine; {socket} and {python} in it are replaced.",
+        ),
+        "env": Setting(
+            MapOf(
+                Text("a variable's name", r"^[A-Za-z_][A-Za-z0-9_]*(?!\n)$", 255),
+                Text("a string"),
+                256,
+            ),
+            "Environment variables of the engine.",
+        ),
+        "container": Setting(CONTAINER, "What its container gets beyond what all get."),
+        "network": Setting(Choice(Network), "What the engine may reach."),
+        "memory": Setting(
+            size(), "GPU memory of the whole engine: what it is held to.", required=True
+        ),
+        "lifecycle": Setting(Choice(Lifecycle), "How it shares the GPU."),
+        "keep": Setting(Choice(Keep), "Whether it goes when idle."),
+        "priority": Setting(
+            Whole(-100, 100), "Orders waiters of the same age class; higher goes first."
+        ),
+        "context": Setting(_TOKENS, "The context in tokens that the engine is started with."),
+        "capabilities": Setting(CAPABILITIES, "What clients may expect of it."),
+        "requests": Setting(REQUESTS, "What is done to requests before the engine sees them."),
+        "presets": Setting(
+            MapOf(
+                _CLIENT_NAME,
+                MapOf(
+                    Text(
+                        "a field of a request other than the request itself",
+                        rf"^(?!(?:{_REQUEST_ONLY})$)[a-z][a-z0-9_]*(?!\n)$",
+                        64,
+                    ),
+                    Anything(),
+                ),
+                32,
+            ),
+            "Extra names for the same engine, each with request fields that it sets.",
+        ),
+        "timeouts": Setting(TIMEOUTS, "Deadlines."),
+        "client": Setting(CLIENT, "What client configurations are told."),
+        "readiness": Setting(READINESS, "What makes it ready."),
+    }
+)
