@@ -1,4 +1,4 @@
-#!/bin/sh
+# shellcheck shell=sh
 # What tests need before they can run: sourced by tests/run.
 #
 # Each step looks first and says what it does; a second run finds everything done.
