@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from node import Node
+from node import ROOT, Node
+from stack import Stack
 
 HERE = Path(__file__).parent
 NODE = pytest.StashKey[Node]()
@@ -60,3 +62,11 @@ def pytest_terminal_summary(
     if node is not None:
         times = ", ".join(f"{what} {seconds:.0f} s" for what, seconds in node.set_up.items())
         terminalreporter.write_line(f"set-up of the node: {times}")
+
+
+@pytest.fixture(scope="session")
+def stack(node: Node) -> Stack:
+    """The installed node with the demo engine's image in it."""
+    subprocess.run([ROOT / "tests/setup_engine.sh", "demo"], check=True)
+    node.load_image("spark-demo")
+    return Stack(node)

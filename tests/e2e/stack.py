@@ -1,0 +1,159 @@
+"""What a person does with an installed node: write a model file, enable it, ask it, look at it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from node import CommandFailed, Node, Result
+
+CLIENT = "/root/client.py"
+FRONT = "http://127.0.0.1:8009/v1/chat/completions"
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """One model file of the demo engine in a container, with quick timeouts.
+
+    Attributes:
+        options: Of the demo engine, beyond its name and socket.
+        idle: Seconds; short, so that a test sees the idle exit.
+    """
+
+    name: str
+    port: int
+    options: tuple[str, ...] = ()
+    idle: float = 5
+    drain: float = 20
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """Return the model file."""
+        body: dict[str, Any] = {
+            "summary": f"the demo engine as {self.name}",
+            "source": {"model": "spark-activator/demo"},
+            "engine": "container",
+            "image": "spark-demo",
+            "port": self.port,
+            "memory": "256MiB",
+            "timeouts": {"idle": f"{self.idle}s", "drain": f"{self.drain}s"},
+            "args": ["--socket", "{socket}", "--served-model-name", self.name, *self.options],
+        }
+        return json.dumps(body | self.extra, indent=1) + "\n"  # JSON is YAML
+
+    @property
+    def url(self) -> str:
+        """The model's own port."""
+        return f"http://127.0.0.1:{self.port}/v1/chat/completions"
+
+    @property
+    def by_path(self) -> str:
+        """The model through nginx, by path."""
+        return f"http://127.0.0.1:8009/v1/{self.name}/chat/completions"
+
+
+class Stack:
+    """A node with the project installed."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        node.put(Path(__file__).with_name("client.py"), CLIENT)
+
+    @contextmanager
+    def enabled(self, *models: Demo) -> Iterator[None]:
+        """Have these models written, applied and enabled; away again at the end."""
+        for model in models:
+            self.node.write(f"/etc/spark-activator/models/{model.name}.yaml", model.text())
+        self.node.exec("spark-model check && spark-model apply")
+        sockets = " ".join(f"spark-model@{model.name}.socket" for model in models)
+        self.node.exec(f"systemctl enable --now {sockets}")
+        try:
+            yield
+        finally:
+            self.node.exec(f"systemctl disable --now {sockets}", timeout=120)
+            for model in models:
+                self.node.exec(f"rm /etc/spark-activator/models/{model.name}.yaml")
+            self.node.exec("spark-model apply")
+
+    def ask(
+        self, url: str, model: str, *options: str, timeout: float = 120
+    ) -> list[dict[str, Any]]:
+        """Send requests by the client inside, and return how each ended."""
+        command = shlex.join(["python3", CLIENT, url, model, *options])
+        return parse(self.node.exec(command, timeout=timeout).out)
+
+    def asking(self, url: str, model: str, *options: str) -> subprocess.Popen[bytes]:
+        """Start the client and leave it running; see `finish` and `wait_for_stream`."""
+        return self.node.start(shlex.join(["python3", CLIENT, url, model, "--tell", *options]))
+
+    def status(self, name: str) -> dict[str, Any]:
+        """What `spark-model status NAME --json` says."""
+        told = json.loads(self.node.exec(f"spark-model status {name} --json").out)
+        return told[0] if isinstance(told, list) else told
+
+    def wait_for_phase(self, name: str, phase: str, timeout: float = 60) -> None:
+        """Wait until the model's state file says *phase*."""
+        file = f"/run/spark-activator/state/{name}.json"
+        self.node.wait(f'grep -q \'"phase": *"{phase}"\' {file}', timeout=timeout)
+
+    def wait_for_nothing(self, *names: str, timeout: float = 60) -> None:
+        """Wait until no process and no container of these models is left, and all listen."""
+        for name in names:
+            self.node.wait(
+                f'[ -z "$(docker ps -aq --filter name=^spark-{name}$)" ]'
+                f" && ! systemctl is-active -q spark-model@{name}.service"
+                f" && ! systemctl is-active -q spark-runner@{name}.service"
+                f" && systemctl is-active -q spark-model@{name}.socket",
+                timeout=timeout,
+            )
+
+    def containers(self, name: str) -> list[str]:
+        """The ids of all containers of this model, running or not."""
+        labelled = f"label=io.spark-activator.model={name}"
+        return self.node.exec(f"docker ps -aq --no-trunc --filter {labelled}").out.split()
+
+    def main_pid(self, unit: str) -> int:
+        """The main process of a unit, 0 when there is none."""
+        return int(self.node.exec(f"systemctl show -P MainPID {unit}").out)
+
+    def kill(self, unit: str) -> float:
+        """SIGKILL the main process of a unit, and return when: the node's wall clock."""
+        pid = self.main_pid(unit)
+        if pid == 0:
+            raise CommandFailed(f"{unit} has no process to kill")
+        return float(self.node.exec(f"date +%s.%N; kill -KILL {pid}").out)
+
+    def lease_held(self, name: str) -> bool:
+        """Whether anybody holds the lock that is the model's lease."""
+        lock = f"/run/spark-activator/gpu/lease-{name}.lock"
+        probe: Result = self.node.exec(f"[ ! -e {lock} ] || flock -n {lock} true", check=False)
+        return probe.rc != 0
+
+
+def parse(output: str) -> list[dict[str, Any]]:
+    """Read the client's lines, without those that only say that a stream began."""
+    lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    return [line for line in lines if "ended" in line]
+
+
+def wait_for_stream(client: subprocess.Popen[bytes]) -> None:
+    """Wait until the client got its first event."""
+    assert client.stdout is not None
+    for line in client.stdout:
+        if b'"streaming"' in line:
+            return
+        if b'"ended"' in line:
+            raise CommandFailed(f"ended before it streamed: {line!r}")
+    raise CommandFailed("the client said nothing")
+
+
+def finish(client: subprocess.Popen[bytes], timeout: float = 120) -> list[dict[str, Any]]:
+    """Wait for the client's end and return how its requests ended."""
+    out, _ = client.communicate(timeout=timeout)
+    return parse(out.decode())

@@ -1,0 +1,99 @@
+"""From a client's first byte to an answer and back to nothing running, by every way in."""
+
+from __future__ import annotations
+
+import pytest
+from stack import FRONT, Demo, Stack, finish, wait_for_stream
+
+FIRST = Demo("path-first", 18311, ("--load-time", "2", "--tokens-per-second", "40"))
+SECOND = Demo("path-second", 18312, ("--load-time", "1", "--tokens-per-second", "40"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models(stack: Stack):
+    with stack.enabled(FIRST, SECOND):
+        yield
+
+
+@pytest.mark.parametrize("way", ["by path", "by body", "port"])
+def test_streams_an_answer_from_cold_and_leaves_nothing(stack: Stack, way: str) -> None:
+    stack.wait_for_nothing(FIRST.name)
+    url = {"by path": FIRST.by_path, "by body": FRONT, "port": FIRST.url}[way]
+
+    [told] = stack.ask(url, FIRST.name, "--max-tokens", "40")
+
+    assert told["ended"] == "complete"
+    # Streamed, not buffered: 40 tokens take a second at 40 a second.
+    assert told["took"] - told["first"] > 0.5
+    stack.wait_for_nothing(FIRST.name)
+    assert not stack.lease_held(FIRST.name)
+    processes = stack.node.exec("ps -eo args").out
+    assert "spark_activator." not in processes
+    assert stack.node.exec("find /run/spark-activator/upstream -type s").out == ""
+
+
+def test_the_second_model_waits_for_the_first_then_serves(stack: Stack) -> None:
+    stack.wait_for_nothing(FIRST.name, SECOND.name)
+    first = stack.asking(FIRST.url, FIRST.name, "--max-tokens", "200")
+    wait_for_stream(first)
+
+    second = stack.asking(SECOND.url, SECOND.name)
+    stack.wait_for_phase(SECOND.name, "queued")
+    waiting = stack.status(SECOND.name)
+    [second_told] = finish(second)
+    [first_told] = finish(first)
+
+    assert waiting["ahead"] == [FIRST.name]
+    assert waiting["position"] == 1
+    assert first_told["ended"] == "complete"
+    assert first_told["events"] >= 200
+    assert second_told["ended"] == "complete"
+    stack.wait_for_nothing(FIRST.name, SECOND.name)
+
+
+def test_a_model_that_is_not_enabled_says_how(stack: Stack) -> None:
+    [told] = stack.ask(FRONT, "demo-story")
+    [unknown] = stack.ask(FRONT, "path-frist")
+
+    assert told["status"] == 404
+    assert "systemctl enable --now spark-model@demo-story.socket" in told["error"]["message"]
+    assert unknown["status"] == 404
+    assert "path-first" in unknown["error"]["message"]
+
+
+def test_the_list_follows_the_sockets_and_wakes_nothing(stack: Stack) -> None:
+    stack.wait_for_nothing(FIRST.name, SECOND.name)
+    listed = "curl -sf http://127.0.0.1:8009/v1/models"
+
+    stack.node.wait(f"{listed} | grep -q path-second")
+    stack.node.exec("systemctl stop spark-model@path-second.socket")
+    stack.node.wait(f"{listed} | grep -q path-first && ! {listed} | grep -q path-second")
+    stack.node.exec("systemctl start spark-model@path-second.socket")
+    stack.node.wait(f"{listed} | grep -q path-second")
+
+    stack.wait_for_nothing(FIRST.name, SECOND.name, timeout=1)
+
+
+def test_disable_now_leaves_nothing_even_while_it_serves(stack: Stack) -> None:
+    third = Demo("path-third", 18313, ("--tokens-per-second", "20"), drain=3)
+    with stack.enabled(third):
+        client = stack.asking(third.url, third.name, "--max-tokens", "1000")
+        wait_for_stream(client)
+
+    [told] = finish(client)
+    assert told["ended"] == "cut"
+    assert stack.containers(third.name) == []
+    assert not stack.lease_held(third.name)
+    units = stack.node.exec("systemctl list-units --no-legend --plain '*@path-third*'").out
+    assert units == ""
+
+
+def test_stop_ends_the_engine_until_the_next_request(stack: Stack) -> None:
+    [told] = stack.ask(FIRST.url, FIRST.name)
+    assert told["ended"] == "complete"
+
+    stack.node.exec(f"spark-model stop {FIRST.name}", timeout=90)
+
+    assert stack.containers(FIRST.name) == []
+    [told] = stack.ask(FIRST.url, FIRST.name)
+    assert told["ended"] == "complete"
