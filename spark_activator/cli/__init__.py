@@ -1,1 +1,1 @@
-"""The `spark-model` command."""
+"""The command `spark-model`: one module a command, and the only place that prints."""

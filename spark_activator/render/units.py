@@ -40,7 +40,7 @@ def drop_in_paths(name: str) -> tuple[str, ...]:
     """Every drop-in that `drop_ins` may render for *name*: what is not rendered is removed."""
     return (
         f"spark-model@{name}.socket.d/10-port.conf",
-        f"spark-model@{name}.socket.d/20-engine.conf",
+        f"spark-model@{name}.socket.d/10-engine.conf",
         f"spark-model@{name}.service.d/10-drain.conf",
         f"spark-runner@{name}.service.d/10-drain.conf",
     )

@@ -1,0 +1,8 @@
+"""`python -m spark_activator` is `spark-model`."""
+
+import sys
+
+from spark_activator.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

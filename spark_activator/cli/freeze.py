@@ -1,0 +1,88 @@
+"""What `apply` and `update` write for one model: its frozen file and its drop-ins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from spark_activator.catalog import frozen
+from spark_activator.catalog.load import load_host
+from spark_activator.catalog.model import Model
+from spark_activator.cli import files
+from spark_activator.cli.units import Units
+from spark_activator.errors import FileProblems, Problem, UserError
+from spark_activator.layout import Layout
+from spark_activator.render.changes import Change, changes
+from spark_activator.render.units import drop_in_paths, drop_ins
+
+# A model's environment may hold a token: its owner and the group may read it.
+FROZEN_MODE = 0o640
+# systemd reads units as root, but whoever asks `systemctl cat` may see them.
+DROP_IN_MODE = 0o644
+
+
+def pending(layout: Layout, units: Units, model: Model) -> tuple[Change, ...]:
+    """Say what has to be written so that systemd and the runner see *model* as it is."""
+    texts = drop_ins(model)
+    wanted: dict[str, str | None] = {str(layout.frozen(model.name)): frozen.dump(model)}
+    wanted |= {str(units.directory / path): texts.get(path) for path in drop_in_paths(model.name)}
+    return changes(_present(wanted), wanted)
+
+
+def removal(layout: Layout, units: Units, name: str) -> tuple[Change, ...]:
+    """Say what has to go so that nothing of *name* is left."""
+    wanted: dict[str, str | None] = {str(layout.frozen(name)): None}
+    wanted |= {str(units.directory / path): None for path in drop_in_paths(name)}
+    return changes(_present(wanted), wanted)
+
+
+def host_settings(layout: Layout) -> tuple[tuple[Change, ...], tuple[Problem, ...]]:
+    """Say what has to be written so that runners see host.yaml; a broken one changes nothing."""
+    try:
+        wanted = {str(layout.frozen_host): frozen.dump_host(load_host(layout))}
+    except FileProblems as error:
+        return (), error.problems
+    return changes(_present(wanted), wanted), ()
+
+
+def is_frozen_file(layout: Layout, change: Change) -> bool:
+    """Whether *change* is of a frozen model, not of a unit."""
+    return Path(change.path).parent == layout.frozen("x").parent
+
+
+def of_socket(change: Change) -> bool:
+    """Whether *change* is of the unit that listens."""
+    return ".socket.d/" in change.path
+
+
+def carry_out(layout: Layout, todo: Iterable[Change]) -> None:
+    """Write and remove files as *todo* says."""
+    for change in todo:
+        path = Path(change.path)
+        if change.new is None:
+            files.remove(path)
+        else:
+            mode = FROZEN_MODE if is_frozen_file(layout, change) else DROP_IN_MODE
+            files.write(path, change.new, mode=mode)
+
+
+def require_rights(layout: Layout, units: Units, *, command: str) -> None:
+    """Insist that files and units may be written, before the first one is.
+
+    Raises:
+        UserError: They may not.
+    """
+    for directory in (layout.frozen("x").parent, units.directory):
+        there = directory
+        while not there.exists():
+            there = there.parent
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise UserError(
+                f"'{command}' writes below {directory}, which needs root",
+                hint=f"run: sudo spark-model {command}, or add --dry-run to see what it would do",
+            )
+
+
+def _present(paths: Iterable[str]) -> dict[str, str | None]:
+    return {path: files.read(Path(path)) for path in paths}

@@ -1,0 +1,153 @@
+"""Arguments in, exit status out: 0 done, 1 the user has to act, 2 wrong arguments."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from spark_activator import __version__
+from spark_activator.cli import logs, overview, routes, status, stop
+from spark_activator.cli.units import Units
+from spark_activator.errors import SparkError, UserError
+from spark_activator.layout import Layout
+
+Call = Callable[[argparse.Namespace, Layout, Units], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and say the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return _run(arguments)
+    except SparkError as error:
+        hint = f" (hint: {error.hint})" if error.hint else ""
+        print(f"spark-model: {error.message}{hint}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read us has seen enough.  The interpreter flushes once more
+        # when it ends, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    call: Call = arguments.call
+    try:
+        units = Units.of(user=arguments.user, directory=arguments.unit_dir)
+        code = call(arguments, Layout.from_environment(os.environ), units)
+        sys.stdout.flush()
+        return code
+    except PermissionError as error:
+        raise UserError(
+            f"{error.filename}: permission denied",
+            hint="members of the group spark-activator may look and stop; the rest needs sudo",
+        ) from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="spark-model", description="Language models that start when asked, and go away."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument(
+        "--user", action="store_true", help="ask your own systemd manager, not the system's"
+    )
+    parser.add_argument("--unit-dir", metavar="DIR", help="where units lie, if elsewhere")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _looking(commands)
+    _changing(commands)
+    return parser
+
+
+_Commands = argparse._SubParsersAction  # noqa: SLF001  # argparse has no public name for it
+
+
+def _looking(commands: _Commands[argparse.ArgumentParser]) -> None:
+    sub = _command(commands, "list", "every model that may run", _list)
+    sub.add_argument("--json", action="store_true", help="for programs")
+
+    sub = _command(commands, "status", "where models are, and what they wait for", _status)
+    sub.add_argument("name", nargs="?", metavar="NAME")
+    sub.add_argument("--json", action="store_true", help="for programs")
+
+    sub = _command(commands, "logs", "the journal of activator, runner and engine", _logs)
+    sub.add_argument("name", metavar="NAME")
+    sub.add_argument("-f", "--follow", action="store_true", help="go on as lines come")
+    sub.add_argument("-n", "--lines", type=int, help="the last so many lines")
+
+    sub = _command(commands, "check", "whether model files and host settings are right", _check)
+    sub.add_argument("files", nargs="*", metavar="FILE", help="default: all that are installed")
+
+
+def _changing(commands: _Commands[argparse.ArgumentParser]) -> None:
+    sub = _command(commands, "stop", "end the engine; the next request starts it again", _stop)
+    sub.add_argument("name", metavar="NAME")
+
+    sub = _command(commands, "apply", "freeze model files, write ports (needs root)", _apply)
+    sub.add_argument("--dry-run", action="store_true", help="show the difference, change nothing")
+
+    sub = _command(commands, "update", "apply to a model that is switched on (needs root)", _update)
+    sub.add_argument("name", metavar="NAME")
+    sub.add_argument("--dry-run", action="store_true", help="show the difference, change nothing")
+
+    _command(commands, "routes", "write nginx's list (units do this)", _routes)
+
+
+def _command(
+    commands: _Commands[argparse.ArgumentParser], name: str, text: str, call: Call
+) -> argparse.ArgumentParser:
+    sub = commands.add_parser(name, help=text, description=text)
+    sub.set_defaults(call=call)
+    return sub
+
+
+def _list(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
+    return overview.run(layout, units, as_json=arguments.json)
+
+
+def _status(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
+    return status.run(layout, units, name=arguments.name, as_json=arguments.json)
+
+
+def _logs(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
+    logs.run(
+        layout,
+        name=arguments.name,
+        follow=arguments.follow,
+        lines=arguments.lines,
+        user=units.user,
+    )
+
+
+def _stop(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
+    return stop.run(layout, name=arguments.name)
+
+
+def _routes(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
+    return routes.run(layout)
+
+
+# The next three read YAML: looking at a model does not wait for that import.
+
+
+def _check(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
+    from spark_activator.cli import check
+
+    return check.run(layout, arguments.files)
+
+
+def _apply(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
+    from spark_activator.cli import apply
+
+    return apply.run(layout, units, dry_run=arguments.dry_run)
+
+
+def _update(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
+    from spark_activator.cli import update
+
+    return update.run(layout, units, name=arguments.name, dry_run=arguments.dry_run)

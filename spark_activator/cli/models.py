@@ -1,0 +1,148 @@
+"""What is known of the models that may run, read from files: looking never wakes one."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from spark_activator.catalog import frozen
+from spark_activator.catalog.model import Model
+from spark_activator.cli import files
+from spark_activator.cli.units import Units
+from spark_activator.errors import FileProblems, UserError
+from spark_activator.layout import Layout
+from spark_activator.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """One model at one moment.
+
+    Attributes:
+        model: As `apply` last froze it; None where that file is broken.
+        problem: What is wrong with that file, empty where nothing is.
+        listening: Whether its socket listens.
+        enabled: Whether it does so after the next boot.
+        state: What its runner says; None where there is none.
+        lease: What its lease says of itself; None where it holds none.
+        elapsed: Seconds since it got where it is.
+    """
+
+    name: str
+    model: Model | None
+    problem: str
+    listening: bool
+    enabled: bool
+    state: State | None
+    lease: dict[str, Any] | None
+    elapsed: float
+
+    @property
+    def sentence(self) -> str:
+        """Where it is, in words."""
+        if self.problem:
+            return f"broken: {self.problem.splitlines()[0]}"
+        if self.state is not None:
+            return self.state.sentence()
+        if self.listening:
+            return "listening"
+        return "enabled, not listening" if self.enabled else "not enabled"
+
+    def as_json(self) -> dict[str, Any]:
+        """What a program gets; `state` is null where no runner is there."""
+        model = self.model
+        return {
+            "name": self.name,
+            "port": model.port if model else None,
+            "engine": str(model.engine) if model else None,
+            "memory": model.memory if model else None,
+            "summary": model.summary if model else None,
+            "problem": self.problem or None,
+            "enabled": self.enabled,
+            "listening": self.listening,
+            "state": asdict(self.state) | {"elapsed": self.elapsed} if self.state else None,
+            "lease": self.lease,
+        }
+
+
+def names(layout: Layout) -> list[str]:
+    """Name every model that was frozen."""
+    directory = layout.frozen("x").parent
+    try:
+        return sorted(path.stem for path in directory.iterdir() if _is_frozen(path.name))
+    except FileNotFoundError:
+        return []
+
+
+def require(layout: Layout, name: str) -> None:
+    """Insist that *name* is a model that was frozen.
+
+    Raises:
+        UserError: It is none; the nearest names are in the hint.
+    """
+    known = names(layout)
+    if name in known:
+        return
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "see: spark-model list"
+    raise UserError(f"unknown model '{name}'", hint=hint)
+
+
+def load(layout: Layout, name: str) -> Model:
+    """Read the frozen model *name*.
+
+    Raises:
+        FileProblems: It is broken.
+        UserError: There is none.
+    """
+    text = files.read(layout.frozen(name))
+    if text is None:
+        raise UserError(f"unknown model '{name}'", hint="see: spark-model list")
+    return frozen.load(text, file=str(layout.frozen(name)))
+
+
+def look(layout: Layout, units: Units, name: str) -> Situation:
+    """Look at *name*."""
+    model, problem = None, ""
+    try:
+        model = load(layout, name)
+    except FileProblems as error:
+        problem = error.message
+    state = read_state(layout, name)
+    # The stamps of runners are of this clock: it goes on while the machine sleeps.
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return Situation(
+        name=name,
+        model=model,
+        problem=problem,
+        listening=(layout.markers / name).exists(),
+        enabled=units.enabled(name),
+        state=state,
+        lease=_read_object(layout, name) if state else None,
+        elapsed=max(0.0, now - state.since) if state else 0.0,
+    )
+
+
+def read_state(layout: Layout, name: str) -> State | None:
+    """Read what the runner of *name* says; None where there is none, or nothing readable."""
+    text = files.read(layout.state_file(name))
+    try:
+        return State.from_json(text) if text is not None else None
+    except ValueError:
+        return None
+
+
+def _read_object(layout: Layout, name: str) -> dict[str, Any] | None:
+    text = files.read(layout.gpu / f"lease-{name}.json")
+    try:
+        body = json.loads(text) if text else None
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _is_frozen(file: str) -> bool:
+    return file.endswith(".json") and not file.startswith(".")
