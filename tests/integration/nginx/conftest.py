@@ -1,0 +1,285 @@
+"""A real nginx of our own configuration, and small real upstreams that record what arrives."""
+
+import contextlib
+import http.client
+import json
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+
+UNITS = Path(__file__).parents[3] / "units/nginx"
+NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
+# Long enough for a loaded machine; nothing that works takes as long.
+PATIENCE = 10.0
+
+
+@dataclass
+class Arrived:
+    """One request as it arrived upstream."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+    raw_headers: list[tuple[str, str]]
+
+
+@dataclass
+class Upstream:
+    """A server that records, and answers by `answer` (default: 200 and its own name)."""
+
+    name: str
+    arrived: list[Arrived] = field(default_factory=list)
+    answer: Callable[[BaseHTTPRequestHandler], None] | None = None
+    port: int = 0
+
+    def __enter__(self) -> "Upstream":
+        upstream = self
+
+        class Recorder(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self) -> None:
+                length = int(self.headers.get("Content-Length", 0))
+                upstream.arrived.append(
+                    Arrived(
+                        self.command,
+                        self.path,
+                        dict(self.headers.items()),
+                        self.rfile.read(length),
+                        list(self.headers.items()),
+                    )
+                )
+                if upstream.answer is not None:
+                    upstream.answer(self)
+                    return
+                body = json.dumps({"served_by": upstream.name}).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(body)
+
+            do_GET = do_HEAD = do_POST = do_DELETE = do_PUT = do_OPTIONS = handle_any
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Recorder)
+        self._server.daemon_threads = True
+        self.port = self._server.server_address[1]
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}
+        )
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def last(self) -> Arrived:
+        return self.arrived[-1]
+
+
+@dataclass
+class Reply:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> dict:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> dict:
+        """The error object, after checking that it is OpenAI's."""
+        assert self.headers["Content-Type"] == "application/json", self
+        assert set(self.json) == {"error"}, self
+        assert set(self.json["error"]) == {"message", "type", "param", "code"}, self
+        return self.json["error"]
+
+
+class Nginx:
+    """One nginx process below *directory*, as spark-nginx.service runs it."""
+
+    def __init__(self, directory: Path, *, configuration: str | None = None) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.run = directory / "run"
+        self.routes = self.run / "nginx/routes.json"
+        self.routes.parent.mkdir(parents=True)
+        (directory / "temp").mkdir()
+        self.log = directory / "error.log"
+        self.settings = {
+            "@SHARE@": str(directory / "share"),
+            "@RUN@": str(self.run),
+            "@TEMP@": str(directory / "temp"),
+            "@PORT@": str(self.port),
+            # Without it root's workers are nobody's, who may not look into pytest's directories.
+            "@USER@": "user root;" if os.geteuid() == 0 else "",
+        }
+        (directory / "share").mkdir()
+        for file in UNITS.iterdir():
+            (directory / "share" / file.name).write_text(self.filled(file.read_text()))
+        self.conf = directory / "share/nginx.conf"
+        if configuration is not None:
+            self.conf.write_text(self.filled(configuration))
+
+    def filled(self, text: str) -> str:
+        for placeholder, value in self.settings.items():
+            text = text.replace(placeholder, value)
+        return text
+
+    def command(self, *more: str) -> list[str]:
+        return [NGINX, "-e", "stderr", "-c", str(self.conf), *more]
+
+    def test(self) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self.command("-t", "-q"), capture_output=True, text=True)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator["Nginx"]:
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                self.command("-g", "daemon off;"), stderr=log, preexec_fn=as_the_unit
+            )
+        try:
+            self._wait()
+            yield self
+        finally:
+            self.process.terminate()
+            self.process.wait(PATIENCE)
+
+    def _wait(self) -> None:
+        pause = threading.Event()
+        for _ in range(int(PATIENCE / 0.02)):
+            assert self.process.poll() is None, self.log.read_text()
+            with contextlib.suppress(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", self.port)).close()
+                return
+            pause.wait(0.02)
+        raise AssertionError(self.log.read_text())
+
+    def route(self, models: dict[str, dict]) -> None:
+        """Write the list as spark-models.service does: a new file in the old one's place."""
+        new = self.routes.with_suffix(".new")
+        new.write_text(json.dumps({"models": models}))
+        new.replace(self.routes)
+
+    def ask(
+        self,
+        method: str,
+        target: str,
+        body: object = None,
+        headers: dict[str, str] | None = None,
+    ) -> Reply:
+        """Ask once; *body* is bytes, or a value that becomes JSON."""
+        headers = dict(headers or {})
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+            headers.setdefault("Content-Type", "application/json")
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        try:
+            connection.request(method, target, body, headers)
+            response = connection.getresponse()
+            return Reply(response.status, dict(response.headers.items()), response.read())
+        finally:
+            connection.close()
+
+    def say(self, data: bytes) -> bytes:
+        """Send *data* as it is, and read to the end of the connection."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as client:
+            client.sendall(data)
+            return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def as_the_unit() -> None:
+    """Have descriptors as LimitNOFILE= of the unit gives them."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def entry(name: str, port: int, *more: str, enabled: bool = True, context: int = 4096) -> dict:
+    """One model of the list."""
+    return {
+        "port": port,
+        "enabled": enabled,
+        "names": [name, *more],
+        "context": context,
+        "created": 0,
+    }
+
+
+@pytest.fixture(scope="module")
+def story() -> Iterator[Upstream]:
+    with Upstream("story") as upstream:
+        yield upstream
+
+
+@pytest.fixture(scope="module")
+def echo() -> Iterator[Upstream]:
+    with Upstream("echo") as upstream:
+        yield upstream
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    with Nginx(tmp_path_factory.mktemp("nginx")).running() as running:
+        yield running
+
+
+@pytest.fixture
+def nginx(instance: Nginx, story: Upstream, echo: Upstream) -> Nginx:
+    """nginx with two models that are enabled, one that is not, and one that does not listen."""
+    for upstream in (story, echo):
+        upstream.answer = None
+        upstream.arrived.clear()
+    instance.route(
+        {
+            "story": entry("story", story.port, "openai/gpt-story", "story-precise"),
+            "echo": entry("echo", echo.port),
+            "resting": entry("resting", free_port(), "rest:7b", enabled=False),
+            "gone": entry("gone", free_port()),
+        }
+    )
+    return instance
+
+
+@pytest.fixture
+def make_nginx(tmp_path: Path) -> type[Nginx]:
+    """For tests that need an nginx of their own."""
+    return Nginx
+
+
+@pytest.fixture
+def make_entry() -> Callable[..., dict]:
+    return entry
+
+
+assert sys.platform == "linux"

@@ -1,0 +1,296 @@
+"""Which model a request reaches, and in which form."""
+
+import json
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+import openai
+import pytest
+
+from spark_activator.catalog.names import RESERVED
+
+UNITS = Path(__file__).parents[3] / "units/nginx"
+
+
+def test_path_names_the_model(nginx, story):
+    reply = nginx.ask("POST", "/v1/story/chat/completions?a=b%20c&d", {"messages": []})
+
+    assert reply.status == 200
+    assert reply.json == {"served_by": "story"}
+    assert story.last.target == "/v1/chat/completions?a=b%20c&d"
+    assert json.loads(story.last.body) == {"messages": []}
+
+
+def test_body_names_the_model(nginx, echo):
+    body = b'{"stream" : false, "model":"echo", "n": 9007199254740993}'
+    reply = nginx.ask("POST", "/v1/chat/completions?x=1", body)
+
+    assert reply.json == {"served_by": "echo"}
+    assert echo.last.target == "/v1/chat/completions?x=1"
+    # Byte for byte: numbers that JavaScript cannot hold, and white space.
+    assert echo.last.body == body
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/v1/completions",
+        "/v1/embeddings",
+        "/v1/responses",
+        "/v1/messages?beta=true",
+        "/v1/messages/count_tokens",
+        "/v1/rerank",
+        "/v1/responses/resp_1/cancel",
+    ],
+)
+def test_every_post_of_the_api_goes_by_the_body(nginx, story, target):
+    assert nginx.ask("POST", target, {"model": "story"}).status == 200
+    assert story.last.target == target
+
+
+@pytest.mark.parametrize("name", ["story", "openai/gpt-story", "story-precise"])
+def test_every_name_works_by_body_and_by_path(nginx, story, name):
+    nginx.ask("POST", "/v1/chat/completions", {"model": name})
+    nginx.ask("POST", f"/v1/{name}/completions", {})
+    nginx.ask("POST", f"/v1/{quote(name, safe='')}/embeddings", {})
+
+    assert [request.target for request in story.arrived] == [
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/embeddings",
+    ]
+
+
+def test_base_url_of_a_client_that_adds_v1_itself(nginx, story):
+    assert nginx.ask("POST", "/v1/story/v1/messages?beta=true", {}).status == 200
+    assert story.last.target == "/v1/messages?beta=true"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+def test_other_methods_go_by_path(nginx, story, method):
+    assert nginx.ask(method, "/v1/story/responses/resp_1").status == 200
+    assert (story.last.method, story.last.target) == (method, "/v1/responses/resp_1")
+
+
+def test_model_that_is_silent_in_the_body_is_taken_from_the_path(nginx, story):
+    # No name in the body is no disagreement; the engine has a default.
+    assert nginx.ask("POST", "/v1/story/chat/completions", {"messages": []}).status == 200
+    assert nginx.ask("POST", "/v1/story/responses/resp_1/cancel").status == 200
+    assert len(story.arrived) == 2
+
+
+def test_names_of_one_engine_agree(nginx, story):
+    reply = nginx.ask("POST", "/v1/story/chat/completions", {"model": "openai/gpt-story"})
+
+    assert reply.status == 200
+    assert json.loads(story.last.body) == {"model": "openai/gpt-story"}
+
+
+def test_body_that_is_not_json_reaches_the_engine_by_path(nginx, story):
+    # Audio is multipart, and what is broken gets the engine's own answer.
+    form = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\necho\r\n--x--\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+
+    assert nginx.ask("POST", "/v1/story/audio/transcriptions", form, headers).status == 200
+    assert nginx.ask("POST", "/v1/story/chat/completions", b'{"model":').status == 200
+    assert [request.body for request in story.arrived] == [form, b'{"model":']
+
+
+def test_last_of_two_models_counts(nginx, echo):
+    nginx.ask("POST", "/v1/completions", b'{"model": "story", "model": "echo"}')
+
+    assert len(echo.arrived) == 1
+
+
+def nested(depth: int) -> object:
+    value: object = {"model": "story"}
+    for _ in range(depth):
+        value = {"items": [value]}
+    return value
+
+
+def test_schema_nested_deeper_than_njs_parses(nginx, echo):
+    body = {"tools": nested(40), "model": "echo", "metadata": {"model": "story"}}
+
+    assert nginx.ask("POST", "/v1/chat/completions", body).status == 200
+    assert json.loads(echo.last.body) == body
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_large_body_is_searched_like_a_small_one(nginx, echo, ascii_only):
+    # Beyond 1 MiB the scanner looks, not the parser: strings that look like keys,
+    # quotes behind backslashes and nested models must not lead it astray.
+    body = {
+        "messages": [
+            {"role": "user", "content": '"model": "story", \\" \\\\ é {[ '},
+            {"model": "story", "content": "x" * 1_100_000},
+            "model",
+            "\\",
+        ],
+        "tools": nested(3),
+        "other": "model",
+        "model": "echo",
+        "last": {"model": "story"},
+        "n": [1, 2.5, None, True],
+    }
+    data = json.dumps(body, ensure_ascii=ascii_only).encode() + b" \r\n"
+
+    assert nginx.ask("POST", "/v1/chat/completions", data).status == 200
+    assert echo.last.body == data
+
+
+@pytest.mark.parametrize(
+    ("body", "served_by"),
+    [
+        ('{"m\\u006fdel": "ech\\u006f"%s}', "echo"),
+        ('\n {"model" :\t"story" %s, "model":"echo"}', "echo"),
+        ('{"a": {}%s, "model": "story"}', "story"),
+    ],
+)
+def test_scanner_and_parser_agree(nginx, body, served_by):
+    small = body % ""
+    large = body % (', "filler": "' + "y" * 1_100_000 + '"')
+
+    for text in (small, large):
+        assert json.loads(text)["model"] == served_by
+        reply = nginx.ask("POST", "/v1/completions", text.encode())
+        assert reply.json == {"served_by": served_by}
+
+
+def test_twenty_megabytes(nginx, echo):
+    data = json.dumps({"input": "A" * 20_000_000, "model": "echo"}).encode()
+
+    assert nginx.ask("POST", "/v1/chat/completions", data).status == 200
+    assert echo.last.body == data
+    assert echo.last.headers["Content-Length"] == str(len(data))
+
+
+def test_body_at_the_limit_of_64_mib(nginx, echo):
+    frame = b'{"model":"echo","input":"%s"}'
+    data = frame % (b"A" * ((64 << 20) - len(frame) + 2))
+    assert len(data) == 64 << 20
+
+    assert nginx.ask("POST", "/v1/completions", data).status == 200
+    assert len(echo.last.body) == len(data)
+
+
+def test_chunked_body_arrives_with_its_length(nginx, echo):
+    data = b'{"model":"echo","x":"%s"}' % (b"A" * 300_000)
+    pieces = [data[at : at + 1000] for at in range(0, len(data), 1000)]
+    chunked = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
+    head = (
+        b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n"
+    )
+    answer = nginx.say(head + chunked + b"0\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert echo.last.body == data
+    assert "Transfer-Encoding" not in echo.last.headers
+
+
+def test_what_the_activator_is_told(nginx, story):
+    nginx.ask(
+        "POST",
+        "/v1/story/completions",
+        {},
+        {
+            "Host": "spark.local:8009",
+            "Authorization": "Bearer sk-1",
+            "X-Forwarded-For": "8.8.8.8",
+            "X-Forwarded-Host": "evil",
+            "Forwarded": "for=8.8.8.8",
+            "Upgrade": "websocket",
+            "Connection": "keep-alive, Upgrade",
+        },
+    )
+    told = {key.lower(): value for key, value in story.last.headers.items()}
+
+    assert told["host"] == "spark.local:8009"
+    assert told["authorization"] == "Bearer sk-1"
+    assert told["connection"] == "close"
+    assert told["x-forwarded-for"] == "127.0.0.1"
+    assert not {"x-forwarded-host", "x-forwarded-proto", "forwarded", "upgrade"} & set(told)
+    assert len(story.last.raw_headers) == len(told)
+
+
+def test_list_of_models(nginx, story, echo):
+    listed = nginx.ask("GET", "/v1/models")
+
+    assert listed.status == 200
+    assert listed.headers["Content-Type"] == "application/json"
+    assert listed.json["object"] == "list"
+    assert [model["id"] for model in listed.json["data"]] == [
+        "echo",
+        "gone",
+        "story",
+        "openai/gpt-story",
+        "story-precise",
+    ]
+    assert listed.json["data"][0] == {
+        "id": "echo",
+        "object": "model",
+        "created": 0,
+        "owned_by": "spark-activator",
+        "max_model_len": 4096,
+    }
+    assert story.arrived == echo.arrived == []
+
+
+def test_one_model(nginx, story):
+    for target in ("/v1/models/openai/gpt-story", "/v1/models/openai%2Fgpt-story"):
+        assert nginx.ask("GET", target).json["id"] == "openai/gpt-story"
+
+    head = nginx.ask("HEAD", "/v1/models/story")
+    assert (head.status, head.body) == (200, b"")
+    assert story.arrived == []
+
+
+def test_healthz(nginx, story, echo):
+    reply = nginx.ask("GET", "/healthz")
+
+    assert (reply.status, reply.json) == (200, {"status": "ok"})
+    assert story.arrived == echo.arrived == []
+
+
+def test_list_changes_without_a_reload(nginx, make_entry, story, echo):
+    def ids() -> list[str]:
+        return [model["id"] for model in nginx.ask("GET", "/v1/models").json["data"]]
+
+    nginx.route({"a": make_entry("a", story.port)})
+    first = (ids(), nginx.ask("POST", "/v1/completions", {"model": "a"}).json)
+    nginx.route({"a": make_entry("a", echo.port), "b": make_entry("b", story.port)})
+    second = (ids(), nginx.ask("POST", "/v1/completions", {"model": "a"}).json)
+
+    assert first == (["a"], {"served_by": "story"})
+    assert second == (["a", "b"], {"served_by": "echo"})
+
+
+def test_models_of_the_openai_sdk(nginx, story, echo):
+    with openai.OpenAI(base_url=f"http://127.0.0.1:{nginx.port}/v1", api_key="x") as client:
+        assert "openai/gpt-story" in [model.id for model in client.models.list()]
+        assert client.models.retrieve("openai/gpt-story").owned_by == "spark-activator"
+        with pytest.raises(openai.NotFoundError) as raised:
+            client.models.retrieve("stori")
+
+    assert raised.value.code == "model_not_found"
+    assert story.arrived == echo.arrived == []
+
+
+@pytest.mark.parametrize("name", ["chat", "models", "responses"])
+def test_paths_of_the_api_win_over_models(nginx, make_entry, story, echo, name):
+    nginx.route({name: make_entry(name, story.port), "echo": make_entry("echo", echo.port)})
+
+    nginx.ask("POST", "/v1/chat/completions", {"model": "echo"})
+    listed = nginx.ask("GET", "/v1/models")
+
+    assert listed.json["object"] == "list"
+    assert (len(echo.arrived), len(story.arrived)) == (1, 0)
+
+
+def test_paths_of_the_api_are_the_names_that_the_catalog_refuses():
+    found = re.search(r"const API = \((.*?)\)\.split", (UNITS / "spark.js").read_text(), re.DOTALL)
+    assert found
+
+    assert "".join(re.findall(r"'(.*?)'", found[1])).split() == list(RESERVED)
