@@ -1,0 +1,146 @@
+"""The command as a whole: exit status, no tracebacks, and what it becomes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spark_activator.cli.logs import journalctl
+
+
+@pytest.mark.parametrize("module", ["spark_activator", "spark_activator.cli"])
+def test_it_runs_as_a_module_in_isolation(machine, module):
+    root = Path(__file__).parents[3]
+    # What -I would do for an installed package, from a checkout.
+    code = f"import sys; sys.path[0] = {str(root)!r}; sys.argv[1:] = ['--version']; "
+    code += f"import runpy; runpy.run_module({module!r}, run_name='__main__')"
+
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_reader_that_has_seen_enough_is_no_error(machine):
+    for number in range(300):
+        machine.freeze(f"model-{number}", summary="x" * 400)
+
+    reader, writer = os.pipe()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "spark_activator", "--user", "list"],
+        cwd=Path(__file__).parents[3],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+    )
+    os.close(writer)
+    os.close(reader)
+    _, err = child.communicate(timeout=20)
+
+    assert (child.returncode, err) == (141, b"")
+
+
+def test_looking_reads_no_yaml():
+    # 20 ms of each `status`, and of the list that nginx waits for.
+    code = "import sys, spark_activator.cli.main; print('yaml' in sys.modules)"
+
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[3], capture_output=True, text=True
+    )
+
+    assert result.stdout == "False\n"
+
+
+def test_check_says_every_problem_and_counts(machine, out):
+    machine.model_file("a", memory="much", port=1)
+    machine.model_file("b", port=18301)
+
+    assert machine.run("check") == 1
+    text = out()
+    assert "a.yaml: memory: " in text
+    assert "a.yaml: port: " in text
+    assert text.endswith("2 models and the host settings: 2 problems\n")
+
+    assert machine.run("check", str(machine.layout.owner_models / "b.yaml")) == 0
+    assert out() == "1 file: good\n"
+
+
+def test_check_of_a_file_that_is_not_there_is_a_problem(machine, out):
+    assert machine.run("check", "/nowhere/x.yaml") == 1
+
+    assert out().startswith("/nowhere/x.yaml: ")
+
+
+def test_routes_follow_the_markers(machine):
+    machine.freeze("a", aliases=("a1",))
+    machine.freeze("b", port=18101)
+    (machine.layout.markers / "a").touch()
+    (machine.layout.markers / ".stale").touch()
+
+    assert machine.run("routes") == 0
+
+    listed = json.loads(machine.layout.routes_file.read_text())["models"]
+    assert {name: entry["enabled"] for name, entry in listed.items()} == {"a": True, "b": False}
+    # Whatever changes from now on has the list written again.
+    assert not (machine.layout.markers / ".stale").exists()
+    assert machine.layout.routes_file.stat().st_mode & 0o777 == 0o644
+
+
+def test_routes_are_only_replaced_when_they_differ(machine):
+    # nginx looks at the file's time and size to know whether to read it again.
+    machine.freeze("a")
+    machine.run("routes")
+    before = machine.layout.routes_file.stat()
+
+    machine.run("routes")
+
+    assert machine.layout.routes_file.stat().st_ino == before.st_ino
+
+
+def test_broken_frozen_model_is_left_out_of_the_routes(machine, capsys):
+    machine.freeze("a")
+    machine.layout.frozen("b").write_text("{")
+
+    assert machine.run("routes") == 0
+
+    assert "b: left out: " in capsys.readouterr().err
+    assert list(json.loads(machine.layout.routes_file.read_text())["models"]) == ["a"]
+
+
+def test_logs_are_of_every_unit_and_of_the_container():
+    command = journalctl("a", follow=True, lines=5, user=False)
+
+    assert command[:4] == ["journalctl", "--output=short-precise", "--follow", "--lines=5"]
+    matches = " ".join(command[4:]).split(" + ")
+    assert "CONTAINER_NAME=spark-a" in matches
+    for unit in ("model", "runner", "engine", "reaper"):
+        assert f"_SYSTEMD_UNIT=spark-{unit}@a.service" in matches
+        assert f"UNIT=spark-{unit}@a.service" in matches
+    assert "_SYSTEMD_USER_UNIT" not in " ".join(command)
+
+
+def test_logs_of_a_user_manager_are_in_other_fields():
+    assert "_SYSTEMD_USER_UNIT=spark-model@a.service" in journalctl(
+        "a", follow=False, lines=None, user=True
+    )
+
+
+def test_journalctl_accepts_the_command():
+    result = subprocess.run(
+        [*journalctl("a", follow=False, lines=5, user=False), "--no-pager", "--quiet"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+
+    assert result.returncode in (0, 1), result.stderr
+    assert "Failed to" not in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["--user"], ["frobnicate"], ["stop"]])
+def test_wrong_arguments_exit_with_2(machine, arguments):
+    with pytest.raises(SystemExit) as end:
+        machine.run(*arguments)
+
+    assert end.value.code == 2

@@ -1,0 +1,92 @@
+"""`stop` asks a runner that is there, and never wakes one that is not."""
+
+import socket
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from spark_activator.protocol import Answer, decode_control, decode_hello, encode
+from spark_activator.state import Phase, State
+
+
+@contextmanager
+def runner(machine, name, answer):
+    """Listen where the runner does, and answer one connection; yields what was asked."""
+    path = machine.layout.runner_socket(name)
+    path.parent.mkdir()
+    asked = []
+
+    def serve():
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rb") as lines:
+            asked.extend((decode_hello(lines.readline()), decode_control(lines.readline())))
+            connection.sendall(answer)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield asked
+        thread.join(5)
+
+
+def running(machine, name):
+    machine.freeze(name)
+    path = machine.layout.state_file(name)
+    path.parent.mkdir()
+    path.write_text(State(name, Phase.READY, 1.0).to_json())
+
+
+def test_stop_asks_by_the_control_connection(machine, out):
+    running(machine, "a")
+
+    with runner(machine, "a", encode(Answer(ok=True, message="a is stopped"))) as asked:
+        assert machine.run("stop", "a") == 0
+
+    hello, control = asked
+    assert (hello.role, control.command) == ("control", "stop")
+    assert out() == "a is stopped\n"
+
+
+def test_model_without_a_runner_is_not_woken(machine, out):
+    machine.freeze("a")
+    path = machine.layout.runner_socket("a")
+    path.parent.mkdir()
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        assert machine.run("stop", "a") == 0
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+    assert out() == "a is not running\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (encode(Answer(ok=False, message="not now")), "a was not stopped: not now"),
+        (b"", "the runner of 'a' ended without an answer"),
+        (b'{"type":"answer","ok":tr', "the runner of 'a' ended without an answer"),
+        (b"hello\n", "expected a JSON object"),
+    ],
+)
+def test_what_is_no_good_answer_is_a_sentence(machine, capsys, answer, message):
+    running(machine, "a")
+
+    with runner(machine, "a", answer):
+        assert machine.run("stop", "a") == 1
+
+    assert capsys.readouterr().err.startswith(f"spark-model: {message}")
+
+
+def test_runner_that_left_meanwhile_is_a_sentence(machine, capsys):
+    running(machine, "a")
+
+    assert machine.run("stop", "a") == 1
+
+    assert "cannot ask the runner of 'a': " in capsys.readouterr().err
