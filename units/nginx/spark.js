@@ -16,7 +16,7 @@ import fs from 'fs';
 const PREFIX = '/v1/';
 
 // First segments of the API's own paths: they win over models.  The catalog
-// refuses such names (catalog/names.py, RESERVED; a test keeps both the same).
+// refuses such names (catalog/names.py; a test keeps both the same).
 const API = ('audio batches chat classify completions conversations embeddings engines files '
     + 'fine_tuning images load messages models moderations pooling ping realtime rerank responses '
     + 'score tokenize detokenize uploads vector_stores version v1 v2').split(' ');
@@ -64,16 +64,20 @@ function route(r) {
 
 function answer(r) {
     const known = load(r);
-    const asked = address(r.uri, known);
+    const uri = decoded(r);
+    const asked = address(uri, known);
 
     if (METHODS.indexOf(r.method) < 0) {
         r.headersOut['Allow'] = METHODS.join(', ');
         throw new Refused('method_not_allowed', r.method + ' is not served here');
     }
     if (asked.path === '/v1/models' && asked.name === undefined) {
+        onlyLook(r);
         listing(r, known);
     } else if (asked.path.startsWith('/v1/models/') && asked.name === undefined) {
-        single(r, known);
+        onlyLook(r);
+        // Ids have slashes: what is behind `/v1/models/` is all of it.
+        single(r, known, uri.slice('/v1/models/'.length));
     } else if (asked.name === undefined) {
         byBody(r, known, asked);
     } else {
@@ -131,25 +135,20 @@ function described(model, name) {
 function listing(r, known) {
     const data = [];
 
-    onlyLook(r);
     known.filter((model) => model.enabled).forEach((model) => {
         model.names.forEach((name) => data.push(described(model, name)));
     });
     json(r, 200, {object: 'list', data: data});
 }
 
-function single(r, known) {
-    // Ids have slashes: what is behind `/v1/models/` is all of it.
-    const name = r.uri.slice('/v1/models/'.length);
-
-    onlyLook(r);
+function single(r, known, name) {
     json(r, 200, described(listed(known, name), name));
 }
 
 function onlyLook(r) {
     if (r.method !== 'GET' && r.method !== 'HEAD') {
         r.headersOut['Allow'] = 'GET, HEAD';
-        throw new Refused('method_not_allowed', r.method + ' is not served on ' + r.uri);
+        throw new Refused('method_not_allowed', r.method + ' is not served here');
     }
 }
 
@@ -204,23 +203,29 @@ function address(uri, known) {
     return {name: longest, path: path === '' ? '' : encoded(PREFIX + path)};
 }
 
-function encoded(path) {
-    try {
-        return path.split('/').map(encodeURIComponent).join('/');
-    } catch (e) {
+/* The path in characters: `r.uri` has bytes before njs 0.8.5. */
+function decoded(r) {
+    const uri = r.rawVariables.uri.toString('utf8');
+
+    if (uri.includes('\ufffd')) {
         throw new Refused('invalid_request', 'the path is not UTF-8');
     }
+    return uri;
+}
+
+function encoded(path) {
+    return path.split('/').map(encodeURIComponent).join('/');
 }
 
 function byPath(r, known, asked) {
     let model, named;
 
     if (asked.name === '') {
-        throw new Refused('path_not_allowed', quoted(r.uri) + ' is not a path of the API');
+        throw new Refused('path_not_allowed', 'a path of the API is missing behind /v1/');
     }
     model = listed(known, asked.name);
     if (asked.path === '') {
-        throw new Refused('path_not_allowed', quoted(r.uri) + ' is a model without a path of the API '
+        throw new Refused('path_not_allowed', 'model ' + quoted(asked.name) + ' needs a path of the API '
             + '(try: /v1/' + asked.name + '/chat/completions)');
     }
     // A body that is not JSON may be right (audio) or wrong: the engine says so.
@@ -267,10 +272,8 @@ function byBody(r, known, asked) {
 }
 
 function forward(r, model, path) {
-    const query = r.variables.args;
-
     r.variables.spark_port = String(model.port);
-    r.variables.spark_target = query ? path + '?' + query : path;
+    r.variables.spark_path = path;
     r.internalRedirect('@spark_upstream');
 }
 
@@ -429,8 +432,9 @@ function hint(known, name) {
 /* At most three names that are nearly this one, enabled or not, the nearest first. */
 function nearest(known, name) {
     const wanted = name.toLowerCase();
-    // A third of the letters: `gpt-os` is near `gpt-oss`, `cat` is not near `qwen`.
-    const most = Math.max(1, Math.floor(wanted.length / 3));
+    // A third of the letters, so that two that changed places in `qewn` are near
+    // and `cat` is not; more than four make another name of any long one.
+    const most = Math.min(4, Math.ceil(wanted.length / 3));
     const found = [];
 
     // Below three letters everything has it as a part.
