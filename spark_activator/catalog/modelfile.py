@@ -86,7 +86,8 @@ def build(
     fields = table(vendor=vendor).read(whole, "", report)
     rules.check(whole, report)
     if not isinstance(fields, dict) or report.problems:
-        _image(whole.get("image"), images, report)
+        if not any(problem.key == "image" for problem in report.problems):
+            _image(whole.get("image"), images, report)
         raise FileProblems(sorted(report.problems))
     if inherited is not None:
         fields["port"] = _VENDOR_PORT.read(inherited, "port", report)
@@ -104,7 +105,7 @@ def resolve(
     bases: Mapping[str, Mapping[str, Any]],
     report: Report,
 ) -> dict[str, Any]:
-    """Put *values* over what they extend; nulls fall away, so that defaults come back."""
+    """Put *values* over what they extend; a null stays, and means that the default is back."""
     extends = values.get("extends")
     base: Mapping[str, Any] = {}
     if isinstance(extends, str):
@@ -117,15 +118,12 @@ def resolve(
 
 
 def merge(base: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """Change single keys of *base*: mappings go deep, all else is replaced, null removes."""
+    """Change single keys of *base*: mappings go deep, all else is replaced, also by null."""
     result = dict(base)
     for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        elif isinstance(value, dict):
-            below = result.get(key)
-            deep = isinstance(below, dict) and key not in _WHOLE
-            result[key] = merge(below if deep and isinstance(below, dict) else {}, value)
+        below = result.get(key)
+        if isinstance(value, dict) and isinstance(below, dict) and key not in _WHOLE:
+            result[key] = merge(below, value)
         else:
             result[key] = value
     return result

@@ -11,16 +11,16 @@ import re
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
-# At most six digits before the point and three behind it: nothing that a model
-# needs is longer, and every one of them is a whole number of milliseconds or at
-# least one byte.  15 digits of bytes are what a float still holds exactly.
-_NUMBER = r"[0-9]{1,6}(?:\.[0-9]{1,3})?"
-_TIME = rf"(?:[0-9]{{1,6}} ?ms|{_NUMBER} ?(?:s|min|h|d))"
+# Six digits of a time and twelve of a size are more than anybody means; with three
+# behind the point, each is a whole number of milliseconds or at least one byte.
+_COUNT = r"[0-9]{1,6}(?:\.[0-9]{1,3})?"
+_TIME = rf"(?:[0-9]{{1,6}} ?ms|{_COUNT} ?(?:s|min|h|d))"
+_AMOUNT = r"(?:[0-9]{1,15} ?B|[0-9]{1,12}(?:\.[0-9]{1,3})? ?(?:KiB|MiB|GiB|TiB))"
 # The look-ahead asks for a digit other than 0: a deadline or a size of nothing
 # would end or refuse everything.  The look-behind at the end is `$` without its
 # exception for a last newline; both dialects that read this know it.
-DURATION = rf"^(?=.*[1-9]){_TIME}(?: {_TIME}){{0,3}}(?!\n)$"
-SIZE = rf"^(?=.*[1-9])(?:[0-9]{{1,15}} ?B|{_NUMBER} ?(?:KiB|MiB|GiB|TiB))(?!\n)$"
+DURATION = rf"^(?=.*[1-9]){_TIME}(?: {_TIME}){{0,4}}(?!\n)$"
+SIZE = rf"^(?=.*[1-9]){_AMOUNT}(?!\n)$"
 
 _TERM = re.compile(r"([0-9.]+) ?([A-Za-z]+)")
 

@@ -32,21 +32,22 @@ _CONTAINER_ONLY = ("image", "args", "container")
 
 
 def check(values: dict[str, Any], report: Report) -> None:
-    """Report what in *values*, without nulls, does not go together."""
-    engine = values.get("engine", "vllm")
+    """Report what in *values* does not go together; a null is as good as no key."""
+    there = {key: value for key, value in values.items() if value is not None}
+    engine = there.get("engine", "vllm")
     if engine == "process":
-        if "command" not in values:
+        if "command" not in there:
             report.add("command", "required for engine 'process', but not there")
         for key in _CONTAINER_ONLY:
-            if key in values:
+            if key in there:
                 report.add(key, "not for engine 'process', which has no container")
     else:
-        if "image" not in values:
+        if "image" not in there:
             report.add("image", "required, but not there: a name in images.yaml")
-        if "command" in values:
+        if "command" in there:
             report.add("command", "only for engine 'process'; others have 'args'")
     if engine == "vllm":
-        _check_computed(values.get("args"), report)
+        _check_computed(there.get("args"), report)
 
 
 def schema() -> dict[str, Any]:
@@ -54,7 +55,7 @@ def schema() -> dict[str, Any]:
     process = {"required": ["engine"], "properties": {"engine": {"const": "process"}}}
     other = {"required": ["engine"], "properties": {"engine": {"enum": ["sglang", "container"]}}}
     null = {"type": "null"}
-    there = {"not": null}
+    given = {"not": null}
     computed = {
         "not": {"type": "string", "pattern": FLAG_IN_BLOCK},
         "items": {"not": {"type": "string", "pattern": FLAG}},
@@ -67,9 +68,9 @@ def schema() -> dict[str, Any]:
                 "if": process,
                 "then": {
                     "required": ["command"],
-                    "properties": {"command": there, **dict.fromkeys(_CONTAINER_ONLY, null)},
+                    "properties": {"command": given, **dict.fromkeys(_CONTAINER_ONLY, null)},
                 },
-                "else": {"required": ["image"], "properties": {"image": there, "command": null}},
+                "else": {"required": ["image"], "properties": {"image": given, "command": null}},
             },
             {
                 "if": {"not": {"anyOf": [process, other]}},
