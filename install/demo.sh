@@ -15,7 +15,7 @@ run_demo() {
     if ! [ -t 0 ] || ! [ -t 1 ]; then
         once=yes
     fi
-    set -- "$data/current/bin/python" -I "$here/install/demo.py" "$here" "$data"
+    set -- "$data/current/bin/python" -I "$here/install/tour" "$here" "$data"
     [ "$once" = no ] || set -- "$@" --once
     step 'tour'
     status=0

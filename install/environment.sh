@@ -22,7 +22,7 @@ make_environment() {
         say '    is there'
     else
         # What an interrupted run left is not built upon.
-        run 'is the directory writable?' rm -rf "$target"
+        [ ! -e "$target" ] || run 'is the directory writable?' rm -rf "$target"
         run 'is the directory writable?' mkdir -p "$base"
         run 'the package python3-venv is needed' "$python" -m venv --system-site-packages "$target"
         run 'pip takes index, proxy and certificates from pip.conf and PIP_* as always' \

@@ -32,6 +32,10 @@ install_system() {
     start_endpoint
     report_gpu
     say
+    if [ "$DRY" = yes ]; then
+        say 'Nothing was done (--dry-run).'
+        return
+    fi
     say 'Installed. No model is enabled. Next:'
     say '    spark-model list'
     say '    sudo systemctl enable --now spark-model@NAME.socket'
@@ -197,9 +201,13 @@ uninstall_system() {
             [ ! -e "$path" ] || run 'remove it by hand' rm -f "$path"
         done <$LIST
     fi
-    # Directories of drop-ins, and the drop-ins that `apply` wrote; an owner's own stay.
-    for path in /etc/systemd/system/spark-*@*.d/10-*.conf $SHARE $OPT /run/spark-activator \
-        /var/cache/spark-nginx; do
+    # Drop-ins that `apply` wrote, by their first line; an owner's own stay.
+    for path in /etc/systemd/system/spark-*@*.d/*.conf; do
+        if grep -q '^# Written by .spark-model apply' "$path" 2>/dev/null; then
+            run 'remove it by hand' rm -f "$path"
+        fi
+    done
+    for path in $SHARE $OPT /run/spark-activator /var/cache/spark-nginx; do
         [ ! -e "$path" ] || run 'remove it by hand' rm -rf "$path"
     done
     for path in "$UNITS"/spark-*.d /etc/systemd/system/spark-*@*.d; do
@@ -212,7 +220,11 @@ uninstall_system() {
     else
         say "kept: $ETC and $STATE (--purge takes them too)"
     fi
-    say 'Uninstalled. Packages of the distribution stay.'
+    if [ "$DRY" = yes ]; then
+        say 'Nothing was done (--dry-run).'
+    else
+        say 'Uninstalled. Packages of the distribution stay.'
+    fi
 }
 
 # stop_units NAME...: and take their enablement back.
