@@ -86,7 +86,9 @@ def main(argv: list[str]) -> int:
     if told.fork_child is not None:
         faults.fork_child(told.fork_child)
     status = trio.run(_run, given, strict_exception_groups=True)
-    say(f"INFO:     Finished server process, status {status}")
+    if status == 0:
+        # A failure's own last line is what people and breakers look at.
+        say("INFO:     Finished server process")
     return status
 
 
