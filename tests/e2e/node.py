@@ -75,20 +75,13 @@ class Node:
         node = cls(f"spark-test-node-{uuid.uuid4().hex[:8]}")
         node.set_up["images"] = time.monotonic() - began
         began = time.monotonic()
-        shared = {path: path for path in registries.mounts()} | dict(mounts or {})
-        _docker(
-            "run", "--detach", "--name", node.name, "--hostname", "node",
-            *(f"--cap-add={capability}" for capability in CAPABILITIES),
-            *(f"--security-opt={name}=unconfined" for name in ("seccomp", "apparmor")),
-            "--security-opt=systempaths=unconfined",
-            "--cgroupns=host", "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw",
-            "--device-cgroup-rule=a *:* rwm",
-            "--tmpfs=/run:exec", "--tmpfs=/run/lock", "--env=container=docker",
-            "--stop-signal=SIGRTMIN+3",
+        start(
+            node.name, f"spark-test-node:{suite}",
             # On the container's own overlay the inner dockerd could not use overlay2.
             f"--volume={node.name}:/var/lib/docker",
-            *(f"--volume={outside}:{inside}:ro" for inside, outside in shared.items()),
-            f"spark-test-node:{suite}",
+            "--tmpfs=/run:exec", "--tmpfs=/run/lock", "--env=container=docker",
+            "--stop-signal=SIGRTMIN+3",
+            *(f"--volume={outside}:{inside}:ro" for inside, outside in (mounts or {}).items()),
         )  # fmt: skip
         try:
             node._wait_for_boot()
@@ -106,6 +99,10 @@ class Node:
             raise CommandFailed(f"the node is {state!r}\n{failed}")
         # A container's mounts are private, and LoadCredential= needs them shared.
         self.exec("mount --make-rshared /")
+        self.trust()
+
+    def trust(self) -> None:
+        """Copy the certificates in that this machine trusts."""
         certificates = registries.certificates()
         if certificates is not None:
             self.put(certificates, registries.CERTIFICATES)
@@ -244,6 +241,20 @@ class Node:
         where: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def start(name: str, image: str, *arguments: str) -> None:
+    """Start a container that may do what a machine may, as far as this one lets it."""
+    _docker(
+        "run", "--detach", "--name", name, "--hostname", "node",
+        *(f"--cap-add={capability}" for capability in CAPABILITIES),
+        *(f"--security-opt={name}=unconfined" for name in ("seccomp", "apparmor", "systempaths")),
+        "--cgroupns=host", "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw",
+        "--device-cgroup-rule=a *:* rwm",
+        *(f"--volume={path}:{path}:ro" for path in registries.mounts()),
+        *arguments,
+        image,
+    )  # fmt: skip
 
 
 def _docker(*arguments: str) -> str:
