@@ -101,7 +101,7 @@ def _gone(layout: Layout, units: Units, name: str) -> Step:
 def _settled(units: Units, name: str) -> bool:
     # A listening socket whose drop-in changes would, after the next
     # daemon-reload, be active and listen on nothing.
-    return units.enabled(name) or units.active(socket_unit(name))
+    return units.enabled(name) or units.listening(name)
 
 
 def _act(layout: Layout, catalog: Catalog, steps: Iterable[Step]) -> None:

@@ -40,6 +40,13 @@ class Units:
         """Whether the socket of *name* listens after the next boot."""
         return (self.directory / "sockets.target.wants" / units.socket_unit(name)).is_symlink()
 
+    def listening(self, name: str) -> bool:
+        """Whether the socket of *name* listens now."""
+        socket = units.socket_unit(name)
+        # Without an address it cannot; and being asked about it systemd would
+        # load it, and complain in the journal.
+        return (self.directory / f"{socket}.d").is_dir() and self.active(socket)
+
     def active(self, unit: str) -> bool:
         """Whether *unit* runs or listens; no where no manager answers."""
         return self._run("is-active", "--quiet", unit, timeout=ASK_TIMEOUT) == 0

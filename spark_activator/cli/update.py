@@ -56,7 +56,7 @@ def _wanted(layout: Layout, name: str) -> Model:
 
 def _carry_out(layout: Layout, units: Units, name: str, changes: tuple[Change, ...]) -> None:
     socket = socket_unit(name)
-    listening = units.active(socket)
+    listening = units.listening(name)
     if listening and any(freeze.of_socket(change) for change in changes):
         # One transaction: the order of the units has streams drain before the engine
         # goes, and the socket closes last.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from spark_activator.catalog.model import Engine, Model, Timeouts
+from spark_activator.catalog.model import Engine, Model, Network, Timeouts
 
 # What a stop takes beyond the drain: for the activator a margin, for the runner
 # the engine's own end (75 s), the return of its memory and Docker's deadlines.
@@ -43,6 +43,8 @@ def drop_in_paths(name: str) -> tuple[str, ...]:
         f"spark-model@{name}.socket.d/10-engine.conf",
         f"spark-model@{name}.service.d/10-drain.conf",
         f"spark-runner@{name}.service.d/10-drain.conf",
+        # Not 10-: it has to come after 10-system.conf, and names alone decide.
+        f"spark-engine@{name}.service.d/20-network.conf",
     )
 
 
@@ -56,10 +58,13 @@ def drop_ins(model: Model, *, listen: str = "127.0.0.1") -> Mapping[str, str]:
     Returns:
         Text by path, below the directory of the units.
     """
-    port, engine, activator_drain, runner_drain = drop_in_paths(model.name)
+    port, engine, activator_drain, runner_drain, network = drop_in_paths(model.name)
     bodies = {port: f"[Socket]\nListenStream={_address(listen, model.port)}\n"}
     if model.engine is Engine.PROCESS:
         bodies[engine] = "[Unit]\nWants=spark-engine@%i.socket\nAfter=spark-engine@%i.socket\n"
+        if model.network is Network.OUTBOUND:
+            # Under a user manager there is no such fence, and this says nothing new.
+            bodies[network] = "[Service]\nPrivateNetwork=no\n"
     if model.timeouts.drain != Timeouts().drain:
         drain = model.timeouts.drain
         bodies[activator_drain] = _stop_timeout(drain + ACTIVATOR_MARGIN)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from spark_activator.catalog.model import Engine, Model, Source, Timeouts
+from spark_activator.catalog.model import Engine, Model, Network, Source, Timeouts
 from spark_activator.render.units import drop_in_paths, drop_ins
 
 GOLDEN = Path(__file__).parents[2] / "golden/units"
@@ -18,6 +18,7 @@ def model(name: str, **values: object) -> Model:
 MODELS = [
     model("qwen3.6-35b"),
     model("demo-echo", engine=Engine.PROCESS, port=18101),
+    model("fetches", engine=Engine.PROCESS, network=Network.OUTBOUND),
     model("patient", port=18299, timeouts=Timeouts(drain=600.0)),
 ]
 
@@ -55,3 +56,11 @@ def test_stop_timeouts_leave_room_for_the_drain_in_the_templates_too() -> None:
 
     assert f"TimeoutStopSec={drain + 30:g}s\n" in (units / "spark-model@.service").read_text()
     assert f"TimeoutStopSec={drain + 180:g}s\n" in (units / "spark-runner@.service").read_text()
+
+
+def test_network_of_an_engine_wins_over_its_fence() -> None:
+    # systemd sorts drop-ins of template and instance together, by name alone.
+    fence = {path.name for path in (Path(__file__).parents[3] / "units/system").rglob("*.conf")}
+    mine = next(path for path in drop_in_paths("a") if "network" in path)
+
+    assert max({Path(mine).name, *fence}) == Path(mine).name
