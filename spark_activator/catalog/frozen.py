@@ -76,6 +76,9 @@ def _plain(value: object, *, defaults: bool) -> object:
         return {key: _plain(item, defaults=defaults) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(item, defaults=defaults) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        # 90 and 90.0 are the same deadline, so they are the same text and hash.
+        return int(value)
     return str(value) if isinstance(value, StrEnum) else value
 
 

@@ -35,9 +35,10 @@ def assign(
         remembered: What the last assignment said.
     """
     wanted = sorted(set(names))
-    kept = {
-        name: port for name, port in remembered.items() if port in OWNER_PORTS and port not in taken
-    }
+    kept: dict[str, int] = {}
+    for name, old in sorted(remembered.items()):
+        if old in OWNER_PORTS and old not in taken and old not in kept.values():
+            kept[name] = old
     ports: dict[str, int] = {}
     without: list[str] = []
     for name in wanted:

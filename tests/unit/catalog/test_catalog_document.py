@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -84,7 +86,5 @@ def test_no_text_raises_anything_but_our_error(text: str) -> None:
         lambda: hostfile.parse(text, "x"),
         lambda: images.parse(text, "x"),
     ):
-        try:
+        with contextlib.suppress(FileProblems):
             read()
-        except FileProblems:
-            pass
