@@ -318,31 +318,36 @@ function modelOf(r) {
     return Object.prototype.hasOwnProperty.call(value, 'model') ? value.model : undefined;
 }
 
-const QUOTE = 0x22, BACKSLASH = 0x5c, COMMA = 0x2c;
+const QUOTE = 0x22, BACKSLASH = 0x5c, COLON = 0x3a;
 const OPEN_OBJECT = 0x7b, CLOSE_OBJECT = 0x7d, OPEN_ARRAY = 0x5b, CLOSE_ARRAY = 0x5d;
+const STRUCTURE = [QUOTE, OPEN_OBJECT, CLOSE_OBJECT, OPEN_ARRAY, CLOSE_ARRAY];
+
+// Bytes without structure that are looked at one by one, 90 ns each, before a
+// native search for each kind of structure pays.
+const NEARBY = 64;
 
 /*
  * Find the top-level `model` without building a tree.  Strings, which are nearly
- * all of a large body, are skipped by a native search.  Only brackets and quotes
- * are checked: a body that is wrong in another way is refused by the engine.
+ * all of a large body, are skipped by a native search, and so are long runs of
+ * numbers.  Only brackets and quotes are checked: a body that is wrong in another
+ * way is refused by the engine.
  */
 function scan(body) {
-    const length = body.length;
-    let depth = 0, key, value, at = blank(body, 0), from, byte;
+    const length = body.length, next = STRUCTURE.map(() => -1);
+    let depth = 0, plain = 0, value, at = blank(body, 0), from, byte;
 
     if (body[at] !== OPEN_OBJECT) {
         throw new SyntaxError('it is something else');
     }
-    for (; at < length; at++) {
+    while (at < length) {
         byte = body[at];
         if (byte === QUOTE) {
             from = at;
             at = closing(body, from);
-            if (depth === 1 && key === undefined) {
-                key = text(body, from, at);
-                value = key === 'model' ? undefined : value;
-            } else if (depth === 1 && key === 'model') {
-                value = text(body, from, at);
+            plain = 0;
+            // A string with a colon behind it is a key.
+            if (depth === 1 && body[blank(body, at + 1)] === COLON && text(body, from, at) === 'model') {
+                value = stringBehind(body, blank(body, at + 1) + 1);
             }
         } else if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) {
             depth++;
@@ -351,14 +356,38 @@ function scan(body) {
             if (depth === 0) {
                 break;
             }
-        } else if (byte === COMMA && depth === 1) {
-            key = undefined;
+        } else if (++plain > NEARBY) {
+            at = jump(body, at, next);
+            plain = 0;
+            continue;
         }
+        at++;
     }
     if (depth !== 0 || blank(body, at + 1) < length) {
         throw new SyntaxError('it ends too early or too late');
     }
     return value;
+}
+
+/* The value that begins behind a colon if it is a string, else undefined. */
+function stringBehind(body, colon) {
+    const from = blank(body, colon);
+
+    return body[from] === QUOTE ? text(body, from, closing(body, from)) : undefined;
+}
+
+/* Where the next structure is; `next` remembers what was found for each kind. */
+function jump(body, at, next) {
+    let nearest = body.length, i;
+
+    for (i = 0; i < STRUCTURE.length; i++) {
+        if (next[i] < at) {
+            next[i] = body.indexOf(STRUCTURE[i], at);
+            next[i] = next[i] < 0 ? body.length : next[i];
+        }
+        nearest = Math.min(nearest, next[i]);
+    }
+    return nearest;
 }
 
 /* Where the first byte that is not white space is. */
@@ -378,12 +407,15 @@ function closing(body, from) {
         if (at < 0) {
             throw new SyntaxError('a string does not end');
         }
+        if (body[at - 1] !== BACKSLASH) {
+            return at;
+        }
         // A quote behind an odd number of backslashes is a part of the string.
-        before = at;
-        while (body[before - 1] === BACKSLASH) {
+        before = at - 2;
+        while (body[before] === BACKSLASH) {
             before--;
         }
-        if ((at - before) % 2 === 0) {
+        if ((at - before) % 2 === 1) {
             return at;
         }
     }

@@ -201,7 +201,9 @@ def test_names_that_are_no_names(nginx, name):
 def test_prototype_names_no_model(nginx):
     body = b'{"__proto__": {"model": "story"}}'
 
-    assert "names no model" in refused(nginx.ask("POST", "/v1/completions", body), "invalid_request")
+    assert "names no model" in refused(
+        nginx.ask("POST", "/v1/completions", body), "invalid_request"
+    )
 
 
 def test_form_is_not_searched(nginx, story):
@@ -264,7 +266,9 @@ def test_model_without_a_path(nginx, story):
     ],
 )
 def test_odd_paths(nginx, story, echo, target, arrives):
-    head = f"POST {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n"
+    head = (
+        f"POST {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n"
+    )
     answer = nginx.say(head.encode() + b"\r\n{}")
 
     arrived = [f"{server.name} {r.target}" for server in (story, echo) for r in server.arrived]

@@ -7,10 +7,14 @@ from urllib.parse import quote
 
 import openai
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from spark_activator.catalog.names import CLIENT_NAME
 
 UNITS = Path(__file__).parents[3] / "units/nginx"
+# Bodies of more than 1 MiB are scanned, smaller ones parsed.
+FILLER = "y" * 1_100_000
 
 
 def test_path_names_the_model(nginx, story):
@@ -129,6 +133,7 @@ def test_large_body_is_searched_like_a_small_one(nginx, echo, ascii_only):
             "\\",
         ],
         "tools": nested(3),
+        "prompt": list(range(5000)),
         "other": "model",
         "model": "echo",
         "last": {"model": "story"},
@@ -150,12 +155,41 @@ def test_large_body_is_searched_like_a_small_one(nginx, echo, ascii_only):
 )
 def test_scanner_and_parser_agree(nginx, body, served_by):
     small = body % ""
-    large = body % (', "filler": "' + "y" * 1_100_000 + '"')
+    large = body % (f', "filler": "{FILLER}"')
 
     for text in (small, large):
         assert json.loads(text)["model"] == served_by
         reply = nginx.ask("POST", "/v1/completions", text.encode())
         assert reply.json == {"served_by": served_by}
+
+
+TEXT = st.text(st.sampled_from('model":{}[],\\\n é\x00'), max_size=12) | st.just("model")
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    # Nothing of an example is left for the next one.
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    before=st.dictionaries(TEXT, VALUES, max_size=4),
+    after=st.dictionaries(TEXT, VALUES, max_size=4),
+    model=st.sampled_from(["story", "echo"]),
+    indent=st.sampled_from([None, 1]),
+    ascii_only=st.booleans(),
+)
+def test_scanner_finds_what_a_parser_finds(nginx, before, after, model, indent, ascii_only):
+    after.pop("model", None)
+    body = {**before, "filler": FILLER, "model": model, **after}
+    data = json.dumps(body, indent=indent, ensure_ascii=ascii_only).encode()
+
+    assert nginx.ask("POST", "/v1/completions", data).json == {"served_by": model}
 
 
 def test_twenty_megabytes(nginx, echo):
