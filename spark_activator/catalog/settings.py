@@ -6,14 +6,15 @@ Defaults are those of the dataclasses in `model`.
 from __future__ import annotations
 
 from spark_activator.catalog.kinds import (
+    LINE,
     Anything,
     Choice,
     ListOf,
     MapOf,
+    StatusShape,
     Switch,
     Text,
     Whole,
-    Words,
     duration,
     size,
 )
@@ -27,20 +28,18 @@ from spark_activator.catalog.model import (
     Network,
     Requests,
     Source,
-    Status,
-    StatusKind,
     Timeouts,
     Tools,
 )
 from spark_activator.catalog.names import CLIENT_NAME, LONGEST_CLIENT_NAME, NAME
-from spark_activator.catalog.section import INVALID, Report, Setting, Table, quote
+from spark_activator.catalog.section import Setting, Table
+from spark_activator.catalog.words import Words
 
 OWNER_PORTS = range(18300, 18400)
 VENDOR_PORTS = range(18100, 18300)
 
 # The longest context that a published model claims is ten million tokens.
 _TOKENS = Whole(1, 10_000_000, "a number of tokens")
-_LINE = Text("one line of text", r"^[^\n\r]+(?!\n)$", 400)
 _NAME = Text("a name such as 'gpt-oss-20b'", NAME, 63)
 _CLIENT_NAME = Text(
     "a name such as 'openai/gpt-oss-20b' that is no path of the API",
@@ -62,38 +61,6 @@ _ULIMITS = (
 )
 
 
-class StatusShape:
-    """`experimental`, or one of the three words with its text: `{disabled: why}`."""
-
-    def read(self, value: object, key: str, report: Report) -> object:
-        """Only what needs no explanation goes without one."""
-        if value == StatusKind.EXPERIMENTAL:
-            return Status()
-        if isinstance(value, str) and value in list(StatusKind):
-            return report.add(key, f"expected '{{{value}: how or why}}', got {quote(value)}")
-        if (
-            not isinstance(value, dict)
-            or len(value) != 1
-            or next(iter(value)) not in list(StatusKind)
-        ):
-            expect = "'experimental', '{validated: when and how}' or '{disabled: why}'"
-            return report.add(key, f"expected {expect}, got {quote(value)}")
-        [(kind, text)] = value.items()
-        reason = _LINE.read(text, f"{key}.{kind}", report)
-        return Status(StatusKind(kind), reason) if isinstance(reason, str) else INVALID
-
-    def schema(self) -> dict[str, object]:
-        """Describe it."""
-        mapping = {
-            "type": "object",
-            "propertyNames": {"enum": [str(kind) for kind in StatusKind]},
-            "additionalProperties": _LINE.schema(),
-            "minProperties": 1,
-            "maxProperties": 1,
-        }
-        return {"anyOf": [{"const": "experimental"}, mapping]}
-
-
 SOURCE = Table(
     {
         "model": Setting(
@@ -109,7 +76,7 @@ SOURCE = Table(
             Text("a branch, tag or commit", r"^[A-Za-z0-9][A-Za-z0-9._/-]*(?!\n)$", 255),
             "Branch, tag or commit on the hub.",
         ),
-        "from": Setting(_LINE, "Where recipe and numbers were read.", field="origin"),
+        "from": Setting(LINE, "Where recipe and numbers were read.", field="origin"),
     },
     Source,
 )
@@ -202,7 +169,7 @@ MODEL = Table(
             Whole(OWNER_PORTS.start, OWNER_PORTS.stop - 1, "a port"),
             "Where it listens on 127.0.0.1; one is given and remembered where none is said.",
         ),
-        "summary": Setting(_LINE, "What it is good for, in a few words."),
+        "summary": Setting(LINE, "What it is good for, in a few words."),
         "status": Setting(StatusShape(), "How far this file can be trusted."),
         "source": Setting(SOURCE, "Where the weights and the facts come from.", required=True),
         "aliases": Setting(ListOf(_CLIENT_NAME), "Further names that clients may use."),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import textwrap
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from spark_activator.catalog import document, modelfile
+from spark_activator.catalog import document, modelfile, rules
 from spark_activator.catalog.model import Image, Model
 from spark_activator.catalog.schema import json_schema
-from spark_activator.catalog.section import Report
+from spark_activator.catalog.section import Report, Table
+from spark_activator.catalog.settings import MODEL
 from spark_activator.errors import FileProblems, Problem
 
 IMAGES = {name: Image(name, f"{name}:latest") for name in ("vllm-0.28", "demo")}
@@ -310,3 +314,44 @@ def test_bad_file_is_bad_to_both(text: str, keys: list[str]) -> None:
 
 def test_there_are_enough_of_them() -> None:
     assert len(GOOD) + len(BAD) >= 60
+
+
+# Values that are right for some key and wrong for most.
+ODD = st.sampled_from(
+    [None, True, False, 0, 1, -1, 8.0, 1.5, 1e300, 18300, "", " ", "x", "X y", "a/b", "/a", "/",
+     "..", "20min", "0s", "24GiB", "none", "idle", "full", "process", "container", "vllm",
+     "experimental", "disabled", "--port 3", "'", "# x", "\\", "\n", "x\n", [], ["x"], ["x", "x"],
+     [3], ["--port"], ["--a b"], {}, {"x": "y"}, {"x": None}, {"/a": "/b"}, {"disabled": "x"}, {"disabled": None},
+     {"A": 1}, {"a": {}}, {"a": {"stream": 1}}, {"model": "x"}, {"idle": "1s"}, {"nofile": 3}]
+)  # fmt: skip
+DOCUMENTS = [document.parse(textwrap.dedent(text), "good") for text in GOOD.values()]
+KEYS = [(key,) for key in MODEL.settings if key != "extends"] + [
+    (key, below)
+    for key, setting in MODEL.settings.items()
+    if isinstance(setting.kind, Table)
+    for below in setting.kind.settings
+]
+
+
+@settings(max_examples=500)
+@given(
+    st.sampled_from([values for values in DOCUMENTS if "extends" not in values]),
+    st.lists(st.tuples(st.sampled_from(KEYS), ODD), max_size=3),
+)
+def test_changed_files_get_the_same_verdict(
+    values: dict[str, Any], changes: list[tuple[tuple[str, ...], Any]]
+) -> None:
+    values = copy.deepcopy(values)
+    for path, value in changes:
+        below = values
+        for key in path[:-1]:
+            if not isinstance(below.get(key), dict):
+                below[key] = {}
+            below = below[key]
+        below[path[-1]] = value
+    report = Report("changed")
+
+    MODEL.read(values, "", report)
+    rules.check(values, report)
+
+    assert SCHEMA.is_valid(values) is (not report.problems), report.problems
