@@ -321,8 +321,9 @@ ODD = st.sampled_from(
     [None, True, False, 0, 1, -1, 8.0, 1.5, 1e300, 18300, "", " ", "x", "X y", "a/b", "/a", "/",
      "..", "20min", "0s", "24GiB", "none", "idle", "full", "process", "container", "vllm",
      "experimental", "disabled", "--port 3", "'", "# x", "\\", "\n", "x\n", [], ["x"], ["x", "x"],
-     [3], ["--port"], ["--a b"], {}, {"x": "y"}, {"x": None}, {"/a": "/b"}, {"disabled": "x"}, {"disabled": None},
-     {"A": 1}, {"a": {}}, {"a": {"stream": 1}}, {"model": "x"}, {"idle": "1s"}, {"nofile": 3}]
+     [3], ["--port"], ["--a b"], {}, {"x": "y"}, {"x": None}, {"/a": "/b"}, {"disabled": "x"},
+     {"disabled": None}, {"A": 1}, {"a": {}}, {"a": {"stream": 1}}, {"model": "x"},
+     {"idle": "1s"}, {"nofile": 3}]
 )  # fmt: skip
 DOCUMENTS = [document.parse(textwrap.dedent(text), "good") for text in GOOD.values()]
 KEYS = [(key,) for key in MODEL.settings if key != "extends"] + [
