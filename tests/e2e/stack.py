@@ -92,10 +92,10 @@ class Stack:
         """Start the client and leave it running; see `finish` and `wait_for_stream`."""
         return self.node.start(shlex.join(["python3", CLIENT, url, model, "--tell", *options]))
 
-    def status(self, name: str) -> dict[str, Any]:
-        """What `spark-model status NAME --json` says."""
+    def state(self, name: str) -> dict[str, Any]:
+        """The state that `spark-model status NAME --json` tells; empty without a runner."""
         told = json.loads(self.node.exec(f"spark-model status {name} --json").out)
-        return told[0] if isinstance(told, list) else told
+        return told["state"] or {}
 
     def wait_for_phase(self, name: str, phase: str, timeout: float = 60) -> None:
         """Wait until the model's state file says *phase*."""

@@ -39,7 +39,7 @@ def test_the_second_model_waits_for_the_first_then_serves(stack: Stack) -> None:
 
     second = stack.asking(SECOND.url, SECOND.name)
     stack.wait_for_phase(SECOND.name, "queued")
-    waiting = stack.status(SECOND.name)
+    waiting = stack.state(SECOND.name)
     [second_told] = finish(second)
     [first_told] = finish(first)
 
