@@ -1,0 +1,346 @@
+"""An engine that is a Docker container of ours."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from spark_activator.catalog.host import Gpu, HostSettings
+from spark_activator.catalog.model import Engine as EngineKind
+from spark_activator.catalog.model import Model
+from spark_activator.errors import EngineFailed
+from spark_activator.layout import Layout
+from spark_activator.runner import spec, upstream
+from spark_activator.runner.dockerd import CALL_LIMIT, START_LIMIT, Dockerd, Missing
+from spark_activator.runner.memory import read_memory
+
+if TYPE_CHECKING:
+    import docker
+
+logger = logging.getLogger(__name__)
+
+JOURNALD = "/run/systemd/journal/socket"
+# What the nvidia runtime would give, named, so that a daemon-reload leaves it.
+GPU_NODES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
+CDI_DIRECTORIES = ("/etc/cdi", "/var/run/cdi")
+# Docker is asked again this often while it is away.
+ASK_AGAIN = 1.0
+# The last words of an engine that has ended are read within milliseconds.
+LAST_WORDS_LIMIT = 1.0
+# A container that is being removed by somebody else is gone within seconds.
+REMOVAL_LIMIT = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A container with our label."""
+
+    id: str
+    model: str
+    config: str
+    activation: str
+    running: bool
+
+
+async def find_all(dockerd: Dockerd) -> list[Found]:
+    """List every container that carries our label.
+
+    Raises:
+        EngineFailed: Docker does not answer.
+    """
+    listed = await dockerd.call(
+        "list containers",
+        lambda api: api.containers(all=True, filters={"label": spec.MODEL_LABEL}),
+    )
+    return [_found(entry) for entry in listed]
+
+
+async def remove(dockerd: Dockerd, name: str) -> None:
+    """End and remove every container of the model *name*; on return there is none.
+
+    Raises:
+        EngineFailed: Docker does not answer, or cannot remove one.
+    """
+    deadline = trio.current_time() + REMOVAL_LIMIT + spec.STOP_TIMEOUT
+    while left := [found for found in await find_all(dockerd) if found.model == name]:
+        for found in left:
+            await _remove_one(dockerd, found)
+        if trio.current_time() > deadline:
+            raise EngineFailed("start_failed", f"Docker cannot remove the container of '{name}'")
+        await trio.sleep(0)
+
+
+async def _remove_one(dockerd: Dockerd, found: Found) -> None:
+    try:
+        if found.running:
+            await dockerd.call(
+                "stop the engine",
+                lambda api: api.stop(found.id, timeout=spec.STOP_TIMEOUT),
+                limit=spec.STOP_TIMEOUT + CALL_LIMIT,
+            )
+        await dockerd.call(
+            "remove the engine",
+            lambda api: api.remove_container(found.id, force=True, v=True),
+            limit=START_LIMIT,
+        )
+    except Missing:
+        pass
+    except EngineFailed as error:
+        if error.code == "docker_unavailable":
+            raise
+        # Somebody else may be removing it: look again, a little later.
+        await trio.sleep(ASK_AGAIN)
+
+
+class ContainerEngine:
+    """The container of *model*; see `engine.Engine`."""
+
+    def __init__(
+        self, model: Model, config: str, *, layout: Layout, host: HostSettings, dockerd: Dockerd
+    ) -> None:
+        self.activation: str | None = None
+        self.may_exist = False
+        self._model = model
+        self._config = config
+        self._layout = layout
+        self._host = host
+        self._dockerd = dockerd
+        self._id = ""
+
+    async def adopt(self) -> bool:
+        """See `engine.Engine.adopt`."""
+        await self._dockerd.ping()
+        ours = [f for f in await find_all(self._dockerd) if f.model == self._model.name]
+        self.may_exist = bool(ours)
+        fit = [found for found in ours if self._fits(found)]
+        if len(ours) == 1 and fit:
+            self._id, self.activation = fit[0].id, fit[0].activation
+            return True
+        # More than one is nothing that we made; none of them is trusted.
+        await remove(self._dockerd, self._model.name)
+        upstream.remove_all(self._layout.upstream(self._model.name))
+        self.may_exist = False
+        return False
+
+    async def start(self, activation: str) -> None:
+        """See `engine.Engine.start`."""
+        name, model = spec.container_name(self._model.name), self._model
+        image = await self._image()
+        machine = await self._machine(image, activation)
+        body = spec.container(model, image, machine, config=self._config, activation=activation)
+        self.may_exist = True
+
+        def make(api: docker.APIClient) -> str:
+            made = api.create_container_from_config(body, name)
+            api.start(made["Id"])
+            return str(made["Id"])
+
+        try:
+            self._id = await self._dockerd.uninterrupted(
+                "start the container", make, limit=START_LIMIT
+            )
+        except Missing as error:
+            raise self._image_missing() from error
+        self.activation = activation
+
+    async def follow(self, on_line: Callable[[str], None]) -> str:
+        """See `engine.Engine.follow`."""
+        read = trio.Event()
+
+        async def read_log() -> None:
+            await self._read_log(on_line)
+            read.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read_log)
+            how = await self._ended()
+            with trio.move_on_after(LAST_WORDS_LIMIT):
+                await read.wait()
+            nursery.cancel_scope.cancel()
+        return how
+
+    async def effort(self) -> float | None:
+        """See `engine.Engine.effort`: the CPU seconds of all its processes."""
+        try:
+            stats = await self._dockerd.call(
+                "measure the engine", lambda api: api.stats(self._id, stream=False, one_shot=True)
+            )
+            return float(stats["cpu_stats"]["cpu_usage"]["total_usage"]) / 1e9
+        except (EngineFailed, Missing, KeyError, TypeError):
+            return None
+
+    async def stop(self) -> None:
+        """See `engine.Engine.stop`."""
+        if self.may_exist:
+            await remove(self._dockerd, self._model.name)
+        self.may_exist = False
+
+    def _fits(self, found: Found) -> bool:
+        parent = self._layout.upstream(self._model.name)
+        return (
+            found.running
+            and found.config == self._config
+            and upstream.exists(parent, found.activation)
+        )
+
+    async def _read_log(self, on_line: Callable[[str], None]) -> None:
+        rest = b""
+
+        def hear(piece: bytes) -> None:
+            nonlocal rest
+            # Progress bars rewrite their line; each version of it is news.
+            *lines, rest = (rest + piece).replace(b"\r", b"\n").split(b"\n")
+            for line in lines:
+                if line.strip():
+                    on_line(line.decode("utf-8", "replace"))
+
+        since: float | None = None
+        while True:
+            try:
+                await self._dockerd.follow(self._id, hear, since=since)
+            except Missing:
+                return
+            except EngineFailed:
+                pass
+            # It ends with the container, or with a Docker that restarts.
+            since = time.time()
+            if not await self._is_running():
+                return
+            await trio.sleep(ASK_AGAIN)
+
+    async def _ended(self) -> str:
+        while True:
+            try:
+                status = await self._dockerd.wait(self._id)
+                state = await self._state()
+                if state.get("OOMKilled"):
+                    return "was killed because the host ran out of memory"
+                return f"exited with status {status}"
+            except Missing:
+                return "is gone: its container was removed"
+            except EngineFailed:
+                # Docker is away; the engine is too, unless live-restore keeps it.
+                if not await self._listens():
+                    return "ended together with Docker"
+                await trio.sleep(ASK_AGAIN)
+
+    async def _state(self) -> dict[str, Any]:
+        details = await self._dockerd.call(
+            "look at the engine", lambda api: api.inspect_container(self._id)
+        )
+        return dict(details.get("State") or {})
+
+    async def _is_running(self) -> bool:
+        try:
+            return bool((await self._state()).get("Running"))
+        except Missing:
+            return False
+        except EngineFailed:
+            return True
+
+    async def _listens(self) -> bool:
+        assert self.activation is not None
+        try:
+            stream = await upstream.connect(
+                self._layout.upstream(self._model.name), self.activation
+            )
+        except OSError:
+            return False
+        await stream.aclose()
+        return True
+
+    async def _image(self) -> spec.ImageFacts:
+        assert self._model.image is not None
+        wanted = self._model.image.pull_spec
+        try:
+            image = await self._dockerd.call(
+                "look at the image", lambda api: api.inspect_image(wanted)
+            )
+        except Missing as error:
+            raise self._image_missing() from error
+        config = image.get("Config") or {}
+        return spec.ImageFacts(
+            str(image["Id"]), tuple(config.get("Entrypoint") or ()), tuple(config.get("Cmd") or ())
+        )
+
+    def _image_missing(self) -> EngineFailed:
+        assert self._model.image is not None
+        return EngineFailed(
+            "image_missing",
+            f"the image of '{self._model.name}' is not on this machine "
+            f"(run: docker pull {self._model.image.pull_spec})",
+        )
+
+    async def _machine(self, image: spec.ImageFacts, activation: str) -> spec.Machine:
+        assert self._model.image is not None
+        digest = (self._model.image.digest or image.id).removeprefix("sha256:")
+        gpu = Gpu.NONE if self._model.image.cpu else await self._gpu()
+        parent = self._layout.upstream(self._model.name)
+        try:
+            cache = upstream.shared_directory(self._layout.state / "cache", digest)
+            group = upstream.make(parent, activation)
+        except OSError as error:
+            raise EngineFailed(
+                "state_unwritable", f"cannot make the engine's directories: {error.strerror}"
+            ) from error
+        return spec.Machine(
+            upstream=str(parent / activation),
+            group=group,
+            cache=str(cache),
+            files=str(self._layout.state / "files"),
+            memory=read_memory().total,
+            hub=self._hub(),
+            gpu=gpu,
+            nodes=_gpu_nodes() if gpu is Gpu.RUNTIME else (),
+            journald=os.path.exists(JOURNALD),
+        )
+
+    async def _gpu(self) -> Gpu:
+        if self._host.gpu is not Gpu.AUTO:
+            return self._host.gpu
+        if not _gpu_nodes():
+            return Gpu.NONE
+        info = await self._dockerd.call("say what it can do", lambda api: api.info())
+        described = any(Path(place).glob("nvidia*") for place in CDI_DIRECTORIES)
+        return Gpu.CDI if info.get("CDISpecDirs") and described else Gpu.RUNTIME
+
+    def _hub(self) -> str | None:
+        model = self._model.source.model
+        if self._model.engine is not EngineKind.VLLM or model.startswith("/"):
+            return self._host.hub_caches[0] if self._host.hub_caches else None
+        folder = "models--" + model.replace("/", "--")
+        for place in self._host.hub_caches:
+            if os.path.isdir(os.path.join(place, folder)):
+                return place
+        raise EngineFailed(
+            "weights_missing",
+            f"the weights of '{model}' are in none of the hub caches of host.yaml "
+            f"(run: huggingface-cli download {model})",
+        )
+
+
+def _found(entry: dict[str, Any]) -> Found:
+    labels = entry.get("Labels") or {}
+    return Found(
+        str(entry["Id"]),
+        str(labels.get(spec.MODEL_LABEL, "")),
+        str(labels.get(spec.CONFIG_LABEL, "")),
+        str(labels.get(spec.ACTIVATION_LABEL, "")),
+        entry.get("State") == "running",
+    )
+
+
+def _gpu_nodes() -> tuple[str, ...]:
+    numbered = sorted(node.name for node in Path("/dev").glob("nvidia[0-9]*"))
+    if not numbered:
+        return ()
+    return tuple(
+        f"/dev/{node}" for node in (*numbered, *GPU_NODES) if os.path.exists(f"/dev/{node}")
+    )

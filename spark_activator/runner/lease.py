@@ -1,0 +1,290 @@
+"""Leases and tickets in the directory that all runners share, and the plan over them.
+
+The locking discipline: `plan.lock` is held to read all leases, tickets and
+settings, to plan, and to record the own step; never across Docker, the network
+or anything that waits for another process.  `under_plan` makes that so by
+construction: what runs under the lock is a plain function, which cannot wait.
+
+A runner carries out only the step that names itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import trio
+
+from spark_activator.catalog.model import Model
+from spark_activator.errors import EngineFailed
+from spark_activator.runner.lock import Lock, is_free, open_lock, read_json, write_json
+from spark_activator.runner.plan import Lease, LeaseState, Plan, Settings, Ticket, plan
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# The lock is held for well under 50 ms, so asking again is cheaper than a
+# thread that waits: a cancelled wait would leave a thread behind that takes
+# the lock for nobody.
+ASK_AGAIN = 0.005
+# An engine initialises for minutes; a quarter of a second is no part of that.
+INIT_POLL = 0.25
+# Longer than this it is held by a process that was stopped or hangs; its
+# watchdog ends it (30 s), and we say what we wait for.
+PLAN_LIMIT = 40.0
+
+
+def boottime() -> float:
+    """Return seconds since boot, suspend included: the clock of every stamp in the files."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Desk:
+    """One model's view of the shared directory: its own lease and ticket, and everybody's.
+
+    Args:
+        directory: `Layout.gpu`; made where it is missing.
+        name: The model.
+    """
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self.directory = directory
+        self.name = name
+        self.lease_lock = Lock(lease_lock_path(directory, name), stored_as="lease")
+        self.ticket_lock = Lock(directory / f"ticket-{name}.lock", stored_as="ticket")
+        self.init_lock = Lock(directory / "init.lock", stored_as="init")
+        self._lease = Lease(name)
+        self._ticket = Ticket(name)
+
+    @property
+    def lease(self) -> Lease:
+        """What we said last of our lease."""
+        return self._lease
+
+    async def restore(self, stored: dict[str, list[int]]) -> None:
+        """Take back the descriptors that systemd kept through our death.
+
+        Raises:
+            EngineFailed: The directory cannot be used.
+        """
+        locks = (self.lease_lock, self.ticket_lock, self.init_lock)
+
+        def take_back() -> None:
+            for lock, name in zip(locks, ("lease", "ticket", "init"), strict=True):
+                for fd in stored.pop(name, []):
+                    lock.restore(fd)
+
+        await self.under_plan(take_back)
+        if self.lease_lock.held:
+            self._lease = read_lease(self.directory, self.name)
+        if self.ticket_lock.held:
+            self._ticket = read_ticket(self.directory, self.name)
+
+    async def draw_ticket(self, model: Model, since: float) -> None:
+        """Stand in the queue, at the place that *since* gives; a ticket that is ours is kept.
+
+        Raises:
+            EngineFailed: The directory cannot be used.
+        """
+        if self.ticket_lock.held:
+            return
+        self._ticket = Ticket(self.name, model.memory, since, model.priority)
+
+        def draw() -> None:
+            # Nobody else takes it, but a process of ours that is still ending.
+            if self.ticket_lock.take_nowait():
+                write_json(self._path("ticket"), asdict(self._ticket))
+
+        await self.under_plan(draw)
+        self.ticket_lock.store()
+
+    async def next_step(self, act: Callable[[Plan], T]) -> T:
+        """Plan, and have *act* record our own step, under the plan's lock.
+
+        Raises:
+            EngineFailed: The directory cannot be used.
+        """
+        return await self.under_plan(lambda: act(self._plan()))
+
+    def take_lease(self, model: Model) -> bool:
+        """Turn the ticket into the lease; call it from `next_step`."""
+        if not self.lease_lock.take_nowait():
+            return False
+        self._lease = Lease(self.name, model.memory, LeaseState.STARTING, 0, boottime())
+        try:
+            write_json(self._path("lease"), asdict(self._lease))
+        except OSError:
+            self.lease_lock.release()
+            raise
+        self.drop_ticket()
+        return True
+
+    def describe(self, state: LeaseState | None = None, **changes: Any) -> None:
+        """Say something else of our lease; never fatal, since only the lock counts."""
+        if state is not None and state is not self._lease.state:
+            changes.update(state=state, since=boottime())
+        now = {**asdict(self._lease), **changes}
+        self._lease = Lease(**now)
+        try:
+            write_json(self._path("lease"), asdict(self._lease))
+        except OSError as error:
+            logger.warning("Failed to describe the lease, ignoring: %s", error)
+
+    async def take_init_lock(self) -> None:
+        """Wait until no other engine initialises: two that do mis-measure memory.
+
+        Raises:
+            EngineFailed: The directory cannot be used.
+        """
+        try:
+            while not self.init_lock.take_nowait():
+                await trio.sleep(INIT_POLL)
+        except OSError as error:
+            raise unwritable(self.directory, error) from error
+        self.init_lock.store()
+
+    def drop_ticket(self) -> None:
+        """Leave the queue."""
+        if self.ticket_lock.held:
+            self.ticket_lock.release()
+            self._remove("ticket")
+
+    def free_lease(self) -> None:
+        """Let the next one have it.  Nothing of the engine may be left."""
+        self.init_lock.release()
+        if self.lease_lock.held:
+            self.lease_lock.release()
+            # Unlocking alone makes no inotify event; this does.
+            self._remove("lease")
+
+    def free_foreign(self, lock: Lock) -> None:
+        """Free a lease that was held only to clear up after its runner."""
+        self._remove("lease")
+        lock.release()
+        # Unlocking alone makes no inotify event; this does.
+        with contextlib.suppress(OSError):
+            os.utime(lock.path)
+
+    async def under_plan(self, act: Callable[[], T]) -> T:
+        """Run *act* while nobody else plans.
+
+        Raises:
+            EngineFailed: The directory cannot be used.
+        """
+        try:
+            fd = await open_plan_lock(self.directory)
+        except OSError as error:
+            raise unwritable(self.directory, error) from error
+        try:
+            return act()
+        except OSError as error:
+            raise unwritable(self.directory, error) from error
+        finally:
+            os.close(fd)
+
+    def _plan(self) -> Plan:
+        leases = [
+            self._lease
+            if name == self.name and self.lease_lock.held
+            else read_lease(self.directory, name)
+            for name in alive(self.directory, "lease")
+        ]
+        tickets = [read_ticket(self.directory, name) for name in alive(self.directory, "ticket")]
+        return plan(leases, tickets, Settings(), boottime())
+
+    def _path(self, kind: str) -> Path:
+        return self.directory / f"{kind}-{self.name}.json"
+
+    def _remove(self, kind: str) -> None:
+        try:
+            self._path(kind).unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("Failed to remove the description of our %s, ignoring: %s", kind, error)
+
+
+def lease_lock_path(directory: Path, name: str) -> Path:
+    """Return the lock file of the lease of *name*."""
+    return directory / f"lease-{name}.lock"
+
+
+def unwritable(directory: Path, error: OSError) -> EngineFailed:
+    """Say that *directory* cannot be used."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    logger.error("Cannot use '%s': %s", directory, error)
+    return EngineFailed("state_unwritable", f"cannot record who uses the GPU: {reason}")
+
+
+async def open_plan_lock(directory: Path) -> int:
+    """Take `plan.lock`; whoever closes the descriptor that is returned frees it.
+
+    Raises:
+        OSError: The directory cannot be used, or the lock was not freed in time.
+    """
+    # tmpfiles.d makes it on a machine; under a user manager nobody else does.
+    directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+    fd = open_lock(directory / "plan.lock")
+    try:
+        with trio.fail_after(PLAN_LIMIT):
+            while True:
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return fd
+                except BlockingIOError:
+                    await trio.sleep(ASK_AGAIN)
+    except trio.TooSlowError as error:
+        os.close(fd)
+        raise OSError(errno.ETIMEDOUT, "the plan is held by somebody") from error
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def alive(directory: Path, kind: str) -> list[str]:
+    """Name the models whose lock of *kind* is held; ask only under the plan's lock."""
+    names = sorted(
+        path.name.removeprefix(f"{kind}-").removesuffix(".lock")
+        for path in directory.glob(f"{kind}-*.lock")
+    )
+    return [name for name in names if not is_free(directory / f"{kind}-{name}.lock")]
+
+
+def read_lease(directory: Path, name: str) -> Lease:
+    """Read the description of a lease that is held; what is missing or wrong is unknown."""
+    body = read_json(directory / f"lease-{name}.json")
+    try:
+        state = LeaseState(body.get("state", ""))
+    except ValueError:
+        return Lease(name)
+    return Lease(
+        name,
+        _number(body.get("memory")),
+        state,
+        _number(body.get("in_flight")) or 0,
+        float(_number(body.get("since")) or 0),
+        body.get("activation") if isinstance(body.get("activation"), str) else None,
+        _number(body.get("baseline")),
+    )
+
+
+def read_ticket(directory: Path, name: str) -> Ticket:
+    """Read the description of a ticket that is held; one without an age came just now."""
+    body = read_json(directory / f"ticket-{name}.json")
+    since = body.get("since")
+    return Ticket(
+        name,
+        _number(body.get("memory")),
+        float(since) if isinstance(since, (int, float)) else boottime(),
+        _number(body.get("priority")) or 0,
+    )
+
+
+def _number(value: object) -> int | None:
+    return int(value) if isinstance(value, (int, float)) else None

@@ -1,0 +1,351 @@
+"""Runners as real processes, under as much of systemd as they can see.
+
+`Unit` does what systemd does for a runner or a supervisor: it holds the listener,
+starts the process when somebody connects, keeps descriptors that the process
+leaves with it (FDSTORE), restarts it when it fails, and forgets the store when
+it ends well.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from spark_activator.catalog import frozen
+from spark_activator.catalog.model import Engine, Image, Model, Source, Timeouts
+from spark_activator.layout import Layout
+from spark_activator.protocol import (
+    Answer,
+    Control,
+    FromActivator,
+    FromRunner,
+    Hello,
+    decode_answer,
+    decode_from_runner,
+    encode,
+)
+
+RESTART_AFTER = 0.1
+# `python -I` does not see the checkout: what systemd runs is an installation.
+ROOT = str(Path(__file__).resolve().parent.parent)
+
+
+class Unit(threading.Thread):
+    """A socket unit and its service."""
+
+    def __init__(self, world: World, module: str, fdname: str, path: Path, name: str) -> None:
+        super().__init__(daemon=True, name=f"{fdname}-{name}")
+        self.model = name
+        self.starts = 0
+        self.exits: list[int] = []
+        self.store: dict[str, list[int]] = {}
+        self.status = ""
+        self.stopped = False
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = world.root / f"{fdname}-{name}.log"
+        self._world = world
+        self._module = module
+        self._fdname = fdname
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen(128)
+        self._wake_read, self._wake = os.pipe()
+        self._notify_path = str(world.root / f"notify-{fdname}-{name}")
+        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notify.bind(self._notify_path)
+        self._notify.setblocking(False)
+        self._lock = threading.Lock()
+
+    def run(self) -> None:
+        while not self.stopped:
+            readable, _, _ = select.select([self._listener, self._wake_read], [], [])
+            if self._wake_read in readable:
+                return
+            while self._serve_once() and not self.stopped:
+                time.sleep(RESTART_AFTER)  # noqa: TID251
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        process = self.process
+        assert process is not None
+        process.send_signal(number)
+
+    def stop(self) -> None:
+        """`systemctl stop` of socket and service."""
+        self.stopped = True
+        os.write(self._wake, b"x")
+        if self.is_alive():
+            process = self.process
+            if process is not None and process.poll() is None:
+                process.terminate()
+            self.join(60)
+        self._drop_store()
+        self._listener.close()
+        self._notify.close()
+        os.close(self._wake)
+        os.close(self._wake_read)
+
+    def _serve_once(self) -> bool:
+        """Run the service until it ends; True when it has to be restarted."""
+        self._start()
+        assert self.process is not None
+        pidfd = os.pidfd_open(self.process.pid)
+        while True:
+            readable, _, _ = select.select([self._notify, pidfd], [], [])
+            while self._hear():
+                pass
+            if pidfd in readable and not self._hear():
+                break
+        os.close(pidfd)
+        code = self.process.wait()
+        self.exits.append(code)
+        if code == 0 or self.stopped:
+            self._drop_store()
+            return False
+        return True
+
+    def _start(self) -> None:
+        fds = [self._listener.fileno()]
+        names = [self._fdname]
+        for name, kept in self.store.items():
+            fds += kept
+            names += [name] * len(kept)
+        env = {
+            "PATH": os.environ["PATH"],
+            "NOTIFY_SOCKET": self._notify_path,
+            "LISTEN_FDS": str(len(fds)),
+            "LISTEN_FDNAMES": ":".join(names),
+            "WATCHDOG_USEC": "30000000",
+            **self._world.environment,
+        }
+        self.starts += 1
+        code = (
+            "import os, sys; sys.path.insert(0, {root!r}); os.environ['LISTEN_PID'] = str(os.getpid()); "
+            "import runpy; sys.argv[1:] = [{name!r}]; "
+            "runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+        ).format(root=ROOT, name=self.model, module=self._module)
+
+        def place() -> None:
+            # First out of the way, then to 3, 4, …
+            high = [os.dup2(fd, 200 + i) for i, fd in enumerate(fds)]
+            for i, fd in enumerate(high):
+                os.dup2(fd, 3 + i, inheritable=True)
+                os.close(fd)
+
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-c", code],
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                close_fds=False,
+                preexec_fn=place,  # noqa: PLW1509
+            )
+
+    def _hear(self) -> bool:
+        try:
+            data, ancillary, _, _ = self._notify.recvmsg(8192, socket.CMSG_SPACE(64))
+        except BlockingIOError:
+            return False
+        fds = array.array("i")
+        for _level, _kind, payload in ancillary:
+            fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+        said = dict(line.split("=", 1) for line in data.decode().splitlines())
+        if "FDSTORE" in said:
+            for fd in fds:
+                os.set_inheritable(fd, False)
+            self.store.setdefault(said["FDNAME"], []).extend(fds)
+            return True
+        for fd in fds:
+            os.close(fd)
+        if "FDSTOREREMOVE" in said:
+            for fd in self.store.pop(said["FDNAME"], []):
+                os.close(fd)
+        self.status = said.get("STATUS", self.status)
+        return True
+
+    def _drop_store(self) -> None:
+        for fds in self.store.values():
+            for fd in fds:
+                os.close(fd)
+        self.store = {}
+
+
+class World:
+    """The four roots below *root*, and the units of some models."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.layout = Layout(root / "etc", root / "var", root / "run", root / "share")
+        self.units: dict[str, Unit] = {}
+        self.engines: dict[str, Unit] = {}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        layout = self.layout
+        return {
+            "SPARK_CONFIG": str(layout.config),
+            "SPARK_STATE": str(layout.state),
+            "SPARK_RUN": str(layout.run),
+            "SPARK_SHARE": str(layout.share),
+        }
+
+    def freeze(self, model: Model) -> None:
+        file = self.layout.frozen(model.name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(frozen.dump(model))
+
+    def runner(self, model: Model) -> Unit:
+        """Freeze *model* and listen for it."""
+        self.freeze(model)
+        if model.engine is Engine.PROCESS:
+            engine = Unit(
+                self,
+                "spark_activator.runner.supervisor",
+                "engine",
+                self.layout.engine_socket(model.name),
+                model.name,
+            )
+            engine.start()
+            self.engines[model.name] = engine
+        unit = Unit(
+            self,
+            "spark_activator.runner",
+            "runner",
+            self.layout.runner_socket(model.name),
+            model.name,
+        )
+        unit.start()
+        self.units[model.name] = unit
+        return unit
+
+    def state(self, name: str) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self.layout.state_file(name).read_text()))
+        except FileNotFoundError:
+            return {}
+
+    def lease_is_free(self, name: str) -> bool:
+        from spark_activator.runner.lock import is_free
+
+        return is_free(self.layout.gpu / f"lease-{name}.lock")
+
+    def close(self) -> None:
+        for unit in (*self.units.values(), *self.engines.values()):
+            unit.stop()
+
+    def logs(self) -> str:
+        return "\n".join(f"--- {f.name}\n{f.read_text()}" for f in sorted(self.root.glob("*.log")))
+
+
+@contextmanager
+def opened(root: Path) -> Iterator[World]:
+    world = World(root)
+    try:
+        yield world
+    finally:
+        world.close()
+        print(world.logs())
+
+
+class Activator:
+    """A demand connection, from the activator's side."""
+
+    def __init__(self, world: World, name: str, *, role: str = "demand") -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(30)
+        self._socket.connect(str(world.layout.runner_socket(name)))
+        self._socket.sendall(encode(Hello(role)))  # type: ignore[arg-type]
+        self._file = self._socket.makefile("rb")
+        self.seen: list[FromRunner] = []
+
+    def say(self, line: FromActivator | Control) -> None:
+        self._socket.sendall(encode(line))
+
+    def hear(self, limit: float = 30) -> FromRunner | None:
+        self._socket.settimeout(limit)
+        line = self._file.readline()
+        if not line:
+            return None
+        said = decode_from_runner(line)
+        self.seen.append(said)
+        return said
+
+    def wait(self, kind: type[Any], limit: float = 30) -> Any:
+        """Read on until a line of *kind* comes."""
+        deadline = time.monotonic() + limit
+        while (said := self.hear(max(0.01, deadline - time.monotonic()))) is not None:
+            if isinstance(said, kind):
+                return said
+        raise AssertionError(f"the runner closed; seen: {self.seen}")
+
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
+
+
+def control(world: World, name: str, command: str) -> Answer:
+    activator = Activator(world, name, role="control")
+    activator.say(Control(command))  # type: ignore[arg-type]
+    line = activator._file.readline()
+    activator.close()
+    return decode_answer(line)
+
+
+def until(condition: Callable[[], Any], limit: float = 20, what: str = "") -> None:
+    deadline = time.monotonic() + limit
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {limit} s: {what or condition}")
+        time.sleep(0.02)  # noqa: TID251
+
+
+def process_model(name: str, *extra: str, **changes: Any) -> Model:
+    """A model whose engine is the embedded one, as a process."""
+    model = Model(
+        name=name,
+        port=18100,
+        engine=Engine.PROCESS,
+        source=Source("demo"),
+        memory=64 << 20,
+        command=(*_demo_command(), "--socket", "{socket}", "--served-model-name", name, *extra),
+        timeouts=Timeouts(idle=60, stall=10, start=60, drain=5),
+    )
+    return replace(model, **changes)
+
+
+def container_model(name: str, *extra: str, image: str = "spark-demo:latest", **changes: Any) -> Model:
+    """A model whose engine is the embedded one, in a container."""
+    model = Model(
+        name=name,
+        port=18101,
+        engine=Engine.CONTAINER,
+        source=Source("demo"),
+        memory=64 << 20,
+        image=Image("spark-demo", image, cpu=True),
+        args=("--socket", "{socket}", "--served-model-name", name, *extra),
+        timeouts=Timeouts(idle=60, stall=10, start=60, drain=5),
+    )
+    return replace(model, **changes)
+
+
+def _demo_command() -> tuple[str, ...]:
+    code = (
+        f"import sys, runpy; sys.path.insert(0, {ROOT!r}); "
+        "runpy.run_module('spark_activator.demo', run_name='__main__', alter_sys=True)"
+    )
+    return ("{python}", "-I", "-c", code)
