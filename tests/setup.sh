@@ -117,9 +117,12 @@ setup_environment() {
 import tomllib
 print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")
 PYTHON
-    "$VENV/bin/python" -m pip install --quiet --editable . -r "$VENV/dev-requirements.txt" ||
+    "$VENV/bin/python" -m pip install --quiet --editable . -r "$VENV/dev-requirements.txt" \
+        >"$VENV/pip.log" 2>&1 || {
+        tail -n 15 "$VENV/pip.log" >&2
         die 'pip could not install what the tests import' \
             'pip takes its index and proxy from pip.conf and PIP_* as always'
+    }
     printf '%s\n' "$wanted" >"$stamp"
 }
 
