@@ -85,8 +85,6 @@ function answer(r) {
     }
 }
 
-/* ---- the list of models ---- */
-
 function load(r) {
     let text, found;
 
@@ -108,11 +106,15 @@ function load(r) {
             name: key,
             port: entry.port,
             enabled: entry.enabled === true,
-            names: Array.isArray(entry.names) ? entry.names : [],
+            names: Array.isArray(entry.names) ? entry.names.filter(isString) : [],
             context: entry.context,
             created: entry.created || 0,
         };
     }).filter((model) => Number.isInteger(model.port) && model.port > 0 && model.port < 65536);
+}
+
+function isString(value) {
+    return typeof value === 'string';
 }
 
 /* The model that has this name, one that is enabled where two do; or undefined. */
@@ -165,8 +167,6 @@ function listed(known, name) {
     }
     return model;
 }
-
-/* ---- routing ---- */
 
 /*
  * Take the model out of the path: `name` is undefined where the path is the
@@ -276,8 +276,6 @@ function forward(r, model, path) {
     r.variables.spark_path = path;
     r.internalRedirect('@spark_upstream');
 }
-
-/* ---- the body ---- */
 
 function isMultipart(r) {
     return /^\s*multipart\//i.test(r.headersIn['Content-Type'] || '');
@@ -428,8 +426,6 @@ function text(body, from, to) {
     }
     return JSON.parse(body.toString('utf8', from, to + 1));
 }
-
-/* ---- answers ---- */
 
 function json(r, status, value) {
     r.headersOut['Content-Type'] = 'application/json';

@@ -12,10 +12,15 @@ UNITS = Path(__file__).parents[3] / "units/nginx"
 PLACEHOLDERS = {"@SHARE@", "@RUN@", "@TEMP@", "@PORT@", "@USER@"}
 
 
+def complaints(log: str) -> list[str]:
+    """Leave out what njs 0.8 notes when it starts, whatever the log's level."""
+    return [line for line in log.splitlines() if "[notice]" not in line]
+
+
 def test_nginx_finds_nothing_to_say(make_nginx, tmp_path):
     result = make_nginx(tmp_path).test()
 
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert (result.returncode, result.stdout, complaints(result.stderr)) == (0, "", [])
 
 
 def test_placeholders_are_those_that_are_documented():
@@ -55,7 +60,7 @@ http {
 """
     nginx = make_nginx(tmp_path, configuration=configuration)
     checked = nginx.test()
-    assert (checked.returncode, checked.stderr) == (0, "")
+    assert (checked.returncode, complaints(checked.stderr)) == (0, [])
 
     with nginx.running():
         nginx.route({"story": make_entry("story", story.port), "gone": make_entry("gone", 1)})
@@ -86,7 +91,7 @@ def test_it_writes_nothing_outside_its_directory(make_nginx, tmp_path):
         assert {path.name for path in (tmp_path / "temp").iterdir()} == {
             "nginx.pid", "body", "proxy", "fastcgi", "scgi", "uwsgi"
         }  # fmt: skip
-    assert nginx.log.read_text() == ""
+    assert complaints(nginx.log.read_text()) == []
 
 
 def family(pid: int) -> list[int]:
@@ -110,4 +115,4 @@ def test_it_runs_without_any_privilege(make_nginx, make_entry, tmp_path_factory)
         nginx.command("-t", "-q"), user=65534, group=65534, extra_groups=[],
         capture_output=True, text=True,
     )  # fmt: skip
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, complaints(result.stderr)) == (0, [])

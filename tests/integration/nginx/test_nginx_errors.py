@@ -397,7 +397,7 @@ def test_broken_entry_costs_that_model_alone(nginx, make_entry, story, broken):
 
     assert nginx.ask("POST", "/v1/chat/completions", {"model": "story"}).status == 200
     assert "story" in [model["id"] for model in nginx.ask("GET", "/v1/models").json["data"]]
-    refused(nginx.ask("POST", "/v1/b/completions", {}), "model_not_found")
+    refused(nginx.ask("POST", "/v1/bbbb/completions", {}), "model_not_found")
 
 
 def test_every_static_refusal_is_in_the_table():
