@@ -29,7 +29,7 @@ make_environment() {
             "$target/bin/python" -m pip install --quiet --disable-pip-version-check \
             --no-compile "$here"
         # Compiled once, and never checked against the sources again: 30 ms of each start.
-        run 'is the disk full?' "$target/bin/python" -m compileall -q \
+        run 'is this checkout whole? (git status)' "$target/bin/python" -m compileall -q \
             --invalidation-mode unchecked-hash "$target/lib"
         run 'is the disk full?' touch "$target/.complete"
     fi

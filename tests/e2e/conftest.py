@@ -22,14 +22,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(900))
 
 
+# Debian 13 brackets Ubuntu 24.04 from above, as Debian 12 does from below.
+SUITES = ["bookworm", pytest.param("trixie", marks=pytest.mark.long)]
+
+
+@pytest.fixture(scope="session", params=SUITES)
+def suite(request: pytest.FixtureRequest) -> str:
+    """The Debian suite that a node is made of."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="session")
-def bare_node(request: pytest.FixtureRequest) -> Iterator[Node]:
+def bare_node(request: pytest.FixtureRequest, suite: str) -> Iterator[Node]:
     """A booted node without the project.  SPARK_TEST_NODE=NAME takes one that runs."""
     name = os.environ.get("SPARK_TEST_NODE")
     if name:
         yield Node(name)
         return
-    with Node.boot(os.environ.get("SPARK_TEST_SUITE", "bookworm")) as node:
+    with Node.boot(suite) as node:
         request.config.stash[NODE] = node
         yield node
 

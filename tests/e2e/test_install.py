@@ -16,9 +16,9 @@ TREES = (
 
 
 @pytest.fixture(scope="module")
-def fresh() -> Iterator[Node]:
+def fresh(suite: str) -> Iterator[Node]:
     """A node of our own: these tests take the installation away again."""
-    with Node.boot() as node:
+    with Node.boot(suite) as node:
         yield node
 
 
