@@ -23,6 +23,8 @@ from model import IDLE, Model
 SERVING = ("model", "runner", "engine")
 # Idle time, the engine's own end, and systemd noticing.
 GONE = IDLE + 30.0
+# The model says back what it is told: long enough for a stream to be one.
+QUESTION = "Please say this back to me one word after the other so that I see it stream."
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -56,7 +58,7 @@ def show_cold(model: Model) -> list[Process]:
     watching = threading.Thread(target=tell_progress, args=(done,))
     watching.start()
     try:
-        cold = model.ask("What are you?")
+        cold = model.ask(QUESTION)
     finally:
         done.set()
         watching.join()
