@@ -11,6 +11,7 @@ Anything else is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -142,10 +143,19 @@ class Refusal(SparkError):
         code: A key of `REFUSALS`, stable for clients.
         message: For clients: says what to do, without internals.
         retry_after: Seconds; None takes the code's own.
+        headers: Further headers of the answer.
     """
 
-    def __init__(self, code: str, message: str, *, retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.kind = REFUSALS[code]
         self.retry_after = self.kind.retry_after if retry_after is None else retry_after
+        self.headers = headers or {}

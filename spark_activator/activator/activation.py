@@ -1,0 +1,179 @@
+"""One activation: from the listener to the exit.
+
+**The exit rule.** The process exits 0 only when, after the decision to leave
+(`idle`), an accept has returned EAGAIN and nothing is in flight.  An accept that
+succeeds is served and the decision is taken anew.  So no client is lost: either
+we accept it, or it stays in the backlog of the listener, which systemd owns and
+looks at again when we are gone.  Between the EAGAIN and the decision nothing is
+awaited.
+
+SIGTERM is another way out: nothing more is accepted, who is held is refused, who
+is served may finish.  The runner is not told `bye` then: whoever ended us may be
+about to start us again, and the model is kept for a while for that.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import math
+import signal
+import socket
+from typing import Final
+
+import trio
+
+from spark_activator import notify
+from spark_activator.activator.connection import Connection
+from spark_activator.activator.demand import Demand
+from spark_activator.activator.desk import Desk
+from spark_activator.activator.idle import IdleClock
+from spark_activator.activator.presence import Presence
+from spark_activator.activator.relay import Relay
+from spark_activator.catalog.model import Keep, Model, Timeouts
+from spark_activator.errors import Refusal
+from spark_activator.layout import Layout
+
+logger = logging.getLogger(__name__)
+
+# Between two turns of the loop, so that a flood of clients starves nobody.
+ACCEPTED_AT_ONCE: Final = 64
+# Descriptors or memory are short: closing connections give some back.
+SHORT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+SHORT_PAUSE: Final = 0.1
+# systemd and its readers have better things to do than to follow every request.
+STATUS_PAUSE: Final = 1.0
+
+
+class Activation:
+    """The life of one activator process."""
+
+    def __init__(
+        self, name: str, layout: Layout, model: Model | Refusal, listener: socket.socket
+    ) -> None:
+        self._name = name
+        self._layout = layout
+        self._model = model
+        self._listener = listener
+        self._open = 0
+        self._none_open = trio.Event()
+        self._accepting = trio.CancelScope()
+        self._leaving = False
+        self._changed = trio.Event()
+        timeouts = model.timeouts if isinstance(model, Model) else Timeouts()
+        always = isinstance(model, Model) and model.keep is Keep.ALWAYS
+        self._drain_limit = timeouts.drain
+        self._idle = math.inf if always else timeouts.idle
+
+    async def run(self) -> None:
+        """Serve until nobody needs the model any more, or until SIGTERM."""
+        self._clock = IdleClock(self._idle, trio.current_time())
+        self._demand = Demand(self._name, self._layout, self._clock, self._note_change)
+        presence = Presence()
+        try:
+            async with Relay() as relay, trio.open_nursery() as nursery:
+                self._desk = Desk(
+                    self._model,
+                    self._layout.upstream(self._name),
+                    clock=self._clock,
+                    demand=self._demand,
+                    presence=presence,
+                    relay=relay,
+                )
+                nursery.start_soon(presence.run)
+                nursery.start_soon(self._demand.run)
+                await nursery.start(self._heed_signals)
+                notify.ready(self._desk.sentence())
+                nursery.start_soon(self._show_status)
+                nursery.start_soon(self._feed_watchdog)
+                await self._serve(nursery)
+                nursery.cancel_scope.cancel()
+        finally:
+            presence.close()
+
+    async def _serve(self, connections: trio.Nursery) -> None:
+        await self._accept(connections)
+        if not self._leaving:
+            notify.stopping("idle, leaving")
+            await self._demand.bye()
+            return
+        logger.info("Told to end, %d in flight", self._clock.in_flight)
+        notify.stopping(f"draining, {self._clock.in_flight} in flight")
+        self._demand.refuse(Refusal("shutting_down", "the model's activator is being stopped"))
+        with trio.move_on_after(self._drain_limit):
+            while self._open:
+                self._none_open = trio.Event()
+                await self._none_open.wait()
+
+    async def _accept(self, connections: trio.Nursery) -> None:
+        """Accept clients until the exit rule or a signal says that it is enough."""
+        while not self._leaving:
+            with trio.CancelScope() as self._accepting:
+                self._retime()
+                await trio.lowlevel.wait_readable(self._listener)
+            try:
+                nothing_waits = self._accept_waiting(connections)
+            except OSError as error:
+                if error.errno not in SHORT:
+                    raise
+                logger.warning("Failed to accept a client, trying again: %s", error)
+                await trio.sleep(SHORT_PAUSE)
+                continue
+            if nothing_waits and not self._open and trio.current_time() >= self._clock.leave_at:
+                return
+
+    def _accept_waiting(self, connections: trio.Nursery) -> bool:
+        """Accept who waits; True when nobody is left waiting."""
+        if self._leaving:
+            return False
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                sock, _address = self._listener.accept()
+            except BlockingIOError:
+                return True
+            except ConnectionError:
+                continue  # it left before it was accepted
+            sock.setblocking(False)  # noqa: FBT003  # takes it by position only
+            self._open += 1
+            connections.start_soon(self._serve_one, sock)
+        return False
+
+    async def _serve_one(self, sock: socket.socket) -> None:
+        try:
+            await Connection(sock, self._desk).serve()
+        finally:
+            self._open -= 1
+            if not self._open:
+                self._none_open.set()
+            self._retime()
+
+    def _note_change(self) -> None:
+        self._retime()
+        self._changed.set()
+
+    def _retime(self) -> None:
+        # An open connection is no reason to stay, but it has to be served.
+        self._accepting.deadline = math.inf if self._open else self._clock.leave_at
+
+    async def _heed_signals(self, task_status: trio.TaskStatus[None]) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
+            async for _number in signals:
+                self._leaving = True
+                self._accepting.cancel()
+
+    async def _show_status(self) -> None:
+        shown = self._desk.sentence()
+        while True:
+            await self._changed.wait()
+            self._changed = trio.Event()
+            if (text := self._desk.sentence()) != shown and not self._leaving:
+                notify.status(text)
+                shown = text
+            await trio.sleep(STATUS_PAUSE)
+
+    async def _feed_watchdog(self) -> None:
+        interval = notify.watchdog_interval()
+        while interval is not None:
+            notify.watchdog()
+            await trio.sleep(interval)

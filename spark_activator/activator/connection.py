@@ -1,0 +1,176 @@
+"""One connection: one request, read strictly, answered by us or by the engine.
+
+What a client sends after its first request is never interpreted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from contextlib import suppress
+from typing import Final
+
+import trio
+
+from spark_activator.activator.desk import Desk
+from spark_activator.activator.exchange import EngineUnreachable, Exchange, connect
+from spark_activator.activator.wire import ClientGone, Gone, Wire
+from spark_activator.activator.words import situation
+from spark_activator.errors import Refusal
+from spark_activator.http import head as heads
+from spark_activator.http.answers import refusal_answer
+from spark_activator.http.body import Body, body_of
+from spark_activator.http.paths import Route, route
+from spark_activator.protocol import Queued, Starting
+
+logger = logging.getLogger(__name__)
+
+# A head is one packet; a client that needs longer than this for it is no client.
+HEAD_LIMIT: Final = 15.0
+# SDKs and proxies give up after 300 s: they shall hear from us before.
+HOLD_LIMIT: Final = 270.0
+# Clients are told to come back within a minute however long the load takes, so
+# that they keep their place; and not more often than every five seconds.
+RETRY_AFTER: Final = (5, 60)
+# The runner sees its engine die within milliseconds, and says so.
+DEATH_NOTICE_LIMIT: Final = 5.0
+# For a client to read an answer that it was sent before its request had ended.
+LINGER_LIMIT: Final = 2.0
+
+
+class Connection:
+    """A client, from accept to close."""
+
+    def __init__(self, sock: socket.socket, desk: Desk) -> None:
+        self._client = Wire(sock, ClientGone)
+        self._desk = desk
+        self._id = os.urandom(8).hex()
+        self._head: heads.Head | None = None
+        self._body: Body | None = None
+        self._exchange: Exchange | None = None
+
+    async def serve(self) -> None:
+        """Read the request, have it answered, close."""
+        with self._client:
+            try:
+                try:
+                    await self._serve()
+                except Refusal as refusal:
+                    await self._refuse(refusal)
+                await self._part()
+            except Gone:
+                pass
+            except Exception:  # one request's bug must not end the streams of all others
+                logger.exception("Request %s met a bug", self._id)
+                await self._own_up()
+
+    async def _serve(self) -> None:
+        arrived = await self._read_head()
+        head = self._head
+        if head is None:
+            return
+        if self._desk.broken is not None:
+            raise self._desk.broken
+        answerer = route(head)
+        if answerer is Route.ENGINE:
+            self._body = body_of(head)
+            self._desk.counts.requests += 1
+            with self._desk.demand.request():
+                await self._have_answered(head, self._body, arrived)
+        else:
+            answer = self._desk.answer(answerer, head, self._id)
+            await self._client.send_all(answer)
+
+    async def _read_head(self) -> bytes:
+        """Set the head, if one came; return what came behind it."""
+        received = bytearray()
+        with trio.move_on_after(HEAD_LIMIT):
+            while True:
+                data = await self._client.receive()
+                if not data:
+                    if received:
+                        raise ClientGone
+                    return b""
+                received += data
+                end = heads.find_end(received)
+                if end is not None:
+                    self._head = heads.parse(bytes(received[:end]))
+                    return bytes(received[end:])
+        if received:
+            raise Refusal("request_timeout", f"the request head took over {HEAD_LIMIT:.0f} s")
+        return b""
+
+    async def _have_answered(self, head: heads.Head, body: Body, arrived: bytes) -> None:
+        """Hold the request until the engine is there, and forward it.
+
+        An engine that died between `ready` and our connect is waited for once
+        more: nothing of the body has gone anywhere yet.
+        """
+        desk, before = self._desk, None
+        while True:
+            activation = await self._hold()
+            with desk.demand.serving():
+                try:
+                    upstream = await connect(desk.upstreams / activation)
+                except EngineUnreachable as error:
+                    if before is not None:
+                        raise Refusal("engine_died", "the engine ended twice") from error
+                    before = activation
+                else:
+                    with upstream:
+                        self._exchange = Exchange(self._client, upstream, head, body, self._id)
+                        await self._exchange.run(arrived, desk.presence, desk.relay)
+                    return
+            logger.warning("The engine of activation '%s' does not listen", activation)
+            with trio.move_on_after(DEATH_NOTICE_LIMIT) as waiting:
+                await desk.demand.wait_gone(activation)
+            if waiting.cancelled_caught:
+                raise Refusal("engine_died", "the engine does not listen")
+
+    async def _hold(self) -> str:
+        """Wait until the engine is there, as long as the client waits."""
+        gone = False
+
+        def leave() -> None:
+            nonlocal gone
+            gone = True
+            holding.cancel()
+
+        demand = self._desk.demand
+        with (
+            trio.CancelScope(deadline=trio.current_time() + HOLD_LIMIT) as holding,
+            self._desk.presence.watch(self._client.sock, on_half_close=leave, on_gone=leave),
+        ):
+            return await demand.wait_ready()
+        if gone:
+            raise ClientGone
+        line = demand.line
+        eta = line.eta if isinstance(line, Queued | Starting) else None
+        wait = None if eta is None else int(min(max(eta, RETRY_AFTER[0]), RETRY_AFTER[1]))
+        raise Refusal(
+            "model_loading", f"the model is not ready yet ({situation(line)})", retry_after=wait
+        )
+
+    async def _refuse(self, refusal: Refusal) -> None:
+        self._desk.counts.refused(refusal.code)
+        asked = f"{self._head.method} {self._head.path}" if self._head else "request"
+        logger.info("Refused %s %s: %s: %s", asked, self._id, refusal.code, refusal.message)
+        head_only = self._head is not None and self._head.method == "HEAD"
+        await self._client.send_all(refusal_answer(refusal, self._id, head_only=head_only))
+
+    async def _own_up(self) -> None:
+        if self._exchange is not None and self._exchange.status:
+            self._client.break_off()
+            return
+        with suppress(Gone):
+            await self._refuse(Refusal("internal_error", f"internal error, request {self._id}"))
+
+    async def _part(self) -> None:
+        """Close so that the client gets all of its answer."""
+        if self._body is not None:
+            finished = self._body.complete
+        else:
+            finished = self._head is not None and self._head.length == 0
+        if not finished or self._client.unread():
+            await self._client.linger(LINGER_LIMIT)

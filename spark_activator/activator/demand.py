@@ -1,0 +1,272 @@
+"""The demand for the model: who waits for it, and the connection that says so.
+
+**The open connection to the runner is the demand.**  It is made for the first
+request that needs the engine and kept until the process leaves.  It ends by
+
+* `bye`, ours, when nobody needs the model any more;
+* `failed`, which refuses everybody who waits;
+* `stopping`, when the engine went for a reason that is not ours;
+* `yield`, after what is in flight has ended: we say `yielded` and close;
+* nothing at all, when the runner was lost: systemd starts it again, it adopts
+  the engine, and we connect again.  Streams do not pass through the runner and
+  notice nothing.
+
+Whoever still waits after the end is a new connection, thus a new ticket.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import trio
+
+from spark_activator.activator.idle import IdleClock
+from spark_activator.activator.runnerline import RunnerLine, RunnerLost
+from spark_activator.errors import REFUSALS, Refusal
+from spark_activator.layout import Layout
+from spark_activator.protocol import (
+    Busy,
+    Bye,
+    Failed,
+    FromRunner,
+    Hello,
+    Queued,
+    Ready,
+    Starting,
+    Stopping,
+    Yield,
+    Yielded,
+)
+
+logger = logging.getLogger(__name__)
+
+# Between two `busy` lines: the runner decides in seconds, not per request.
+EDGE_PAUSE = 0.1
+# A runner that ends ten times in a row without having said a word will not
+# speak the eleventh time; with the pauses between this is five seconds.
+LOST_LIMIT = 10
+LOST_PAUSE = 0.1
+
+# It becomes part of a path.
+_ACTIVATION = re.compile(r"[0-9a-f]{8}")
+
+
+class _Outcome:
+    """What those who wait now will be told, once; nothing when the model is ready."""
+
+    def __init__(self) -> None:
+        self.known = trio.Event()
+        self.refusal: Refusal | None = None
+
+
+class Demand:
+    """All requests for one model, and the runner's answer; `run` must be running.
+
+    Attributes:
+        line: What the runner said last; None while nothing is asked of it.
+        waiting: Requests that are held.
+    """
+
+    def __init__(
+        self, name: str, layout: Layout, clock: IdleClock, changed: Callable[[], None]
+    ) -> None:
+        self._path = layout.runner_socket(name)
+        self._clock = clock
+        self._changed = changed
+        self.line: FromRunner | None = None
+        self.waiting = 0
+        self._served = 0
+        self._none_served = trio.Event()
+        self._activation: str | None = None
+        self._gone = trio.Event()
+        self._outcome = _Outcome()
+        self._wanted = trio.Event()
+        self._edge = trio.Event()
+        self._runner: RunnerLine | None = None
+        self._closed: Refusal | None = None
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Count a request as in flight for the duration of the block."""
+        self._clock.request_began()
+        self._edge.set()
+        self._changed()
+        try:
+            yield
+        finally:
+            self._clock.request_ended(trio.current_time())
+            self._edge.set()
+            self._changed()
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Keep the engine from being given away for the duration of the block.
+
+        To be entered at once after `wait_ready`, without waiting in between.
+        """
+        self._served += 1
+        try:
+            yield
+        finally:
+            self._served -= 1
+            if not self._served:
+                self._none_served.set()
+
+    async def wait_ready(self) -> str:
+        """Wait for the engine and return its activation.
+
+        Raises:
+            Refusal: It is not coming.
+        """
+        self.waiting += 1
+        try:
+            while self._activation is None:
+                if self._closed is not None:
+                    raise _copy(self._closed)
+                outcome = self._outcome
+                self._wanted.set()
+                await outcome.known.wait()
+                if outcome.refusal is not None:
+                    raise _copy(outcome.refusal)
+            return self._activation
+        finally:
+            self.waiting -= 1
+
+    async def wait_gone(self, activation: str) -> None:
+        """Wait until the runner, too, knows that *activation* is dead."""
+        while self._activation == activation:
+            await self._gone.wait()
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Refuse all who wait and all who come; who is served is left alone."""
+        self._closed = refusal
+        self._settle(refusal)
+
+    async def bye(self) -> None:
+        """Tell the runner that nobody needs the model any more."""
+        if self._runner is not None:
+            try:
+                await self._runner.send(Bye())
+            except RunnerLost as lost:
+                logger.debug("Failed to say bye to the runner, ignoring: %s", lost)
+
+    async def run(self) -> None:
+        """Keep the connection while there is demand, until cancelled."""
+        losses = 0
+        while True:
+            await self._wait_wanted()
+            try:
+                async with await RunnerLine.open(self._path) as runner:
+                    await self._converse(runner)
+                losses = 0
+            except OSError as error:
+                logger.error("Cannot connect to the runner at '%s': %s", self._path, error)
+                self._give_up(Refusal("runner_unavailable", "the model's runner does not answer"))
+            except RunnerLost as lost:
+                losses = losses + 1 if self.line is None else 1
+                logger.warning("Lost the runner, connecting again: %s", lost)
+            self._runner = self.line = None
+            self._forget_engine()
+            self._changed()
+            if losses >= LOST_LIMIT:
+                losses = 0
+                self._give_up(Refusal("runner_unavailable", "the model's runner ends at once"))
+            elif losses > 1:
+                await trio.sleep(LOST_PAUSE * (losses - 1))
+
+    async def _wait_wanted(self) -> None:
+        while not self.waiting and not self._clock.demanded:
+            self._wanted = trio.Event()
+            await self._wanted.wait()
+        if not self._clock.demanded:
+            self._clock.demand_began()
+            self._changed()
+
+    async def _converse(self, runner: RunnerLine) -> None:
+        lost: RunnerLost | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._report, runner)
+            lost = await self._listen(runner, nursery)
+            nursery.cancel_scope.cancel()
+        if lost is not None:
+            raise lost
+        self._clock.demand_ended()
+
+    async def _report(self, runner: RunnerLine) -> None:
+        try:
+            busy = self._clock.in_flight > 0
+            await runner.send(Hello("demand"), Busy(self._clock.in_flight))
+            self._runner = runner
+            while True:
+                await trio.sleep(EDGE_PAUSE)
+                while busy == (self._clock.in_flight > 0):
+                    self._edge = trio.Event()
+                    await self._edge.wait()
+                busy = not busy
+                await runner.send(Busy(self._clock.in_flight))
+        except RunnerLost:
+            pass  # who listens sees it, too
+
+    async def _listen(self, runner: RunnerLine, nursery: trio.Nursery) -> RunnerLost | None:
+        """Take in what the runner says; return why it ended where that was no line."""
+        yielding = False
+        while True:
+            try:
+                line = await runner.receive()
+            except RunnerLost as lost:
+                return None if yielding else lost
+            self.line = line
+            match line:
+                case Ready(upstream):
+                    if not _ACTIVATION.fullmatch(upstream):
+                        return RunnerLost(f"it named the activation {upstream[:20]!r}")
+                    self._ready(upstream)
+                case Yield(reason):
+                    logger.info("Giving the model away when all is answered: %s", reason)
+                    yielding = True
+                    self._forget_engine()
+                    nursery.start_soon(self._give_way, runner, nursery.cancel_scope)
+                case Stopping():
+                    return None
+                case Failed(code, message, retry_after):
+                    code = code if code in REFUSALS else "start_failed"
+                    self._give_up(Refusal(code, message, retry_after=retry_after))
+                    return None
+                case Queued() | Starting():
+                    pass
+            self._changed()
+
+    def _ready(self, activation: str) -> None:
+        self._activation = activation
+        self._clock.model_ready(trio.current_time())
+        self._settle(None)
+
+    def _forget_engine(self) -> None:
+        self._activation = None
+        self._gone.set()
+        self._gone = trio.Event()
+
+    async def _give_way(self, runner: RunnerLine, conversation: trio.CancelScope) -> None:
+        while self._served:
+            self._none_served = trio.Event()
+            await self._none_served.wait()
+        with suppress(RunnerLost):  # then it has the memory back all the same
+            await runner.send(Yielded())
+        conversation.cancel()
+
+    def _give_up(self, refusal: Refusal) -> None:
+        self._clock.demand_ended()
+        self._settle(refusal)
+
+    def _settle(self, refusal: Refusal | None) -> None:
+        outcome, self._outcome = self._outcome, _Outcome()
+        outcome.refusal = refusal
+        outcome.known.set()
+
+
+def _copy(refusal: Refusal) -> Refusal:
+    # One exception raised in a thousand tasks would collect their tracebacks.
+    return Refusal(refusal.code, refusal.message, retry_after=refusal.retry_after)

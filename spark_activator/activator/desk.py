@@ -1,0 +1,140 @@
+"""What all connections of one activation share, and what is answered without the engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spark_activator.activator.demand import Demand
+from spark_activator.activator.idle import IdleClock
+from spark_activator.activator.presence import Presence
+from spark_activator.activator.relay import Relay
+from spark_activator.activator.words import sentence, situation
+from spark_activator.catalog.model import Model
+from spark_activator.errors import Refusal
+from spark_activator.http.answers import json_answer, text_answer
+from spark_activator.http.head import Head
+from spark_activator.http.paths import Route
+from spark_activator.protocol import Ready
+
+# The text format that Prometheus has read since 2014.
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Counts:
+    """What `/metrics` says, since this process began."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self._refusals: dict[str, int] = {}
+
+    def refused(self, code: str) -> None:
+        """Count a refusal."""
+        self._refusals[code] = self._refusals.get(code, 0) + 1
+
+    def render(self, model: str, *, in_flight: int, held: int, ready: bool) -> str:
+        """Write them in Prometheus' text format."""
+        label = f'{{model="{model}"}}'
+        lines = [
+            "# HELP spark_activator_requests_total Requests that need the engine.",
+            "# TYPE spark_activator_requests_total counter",
+            f"spark_activator_requests_total{label} {self.requests}",
+            "# HELP spark_activator_refusals_total Requests that were answered with an error.",
+            "# TYPE spark_activator_refusals_total counter",
+        ]
+        lines += [
+            f'spark_activator_refusals_total{{model="{model}",code="{code}"}} {count}'
+            for code, count in sorted(self._refusals.items())
+        ]
+        gauges = {
+            "in_flight": ("Requests that are held or served.", in_flight),
+            "held": ("Requests that wait for the engine.", held),
+            "ready": ("Whether the engine can generate.", int(ready)),
+        }
+        for name, (text, value) in gauges.items():
+            lines += [
+                f"# HELP spark_activator_{name} {text}",
+                f"# TYPE spark_activator_{name} gauge",
+                f"spark_activator_{name}{label} {value}",
+            ]
+        return "\n".join(lines) + "\n"
+
+
+class Desk:
+    """One activation, seen from its connections.
+
+    Attributes:
+        broken: Why nothing can be served, or None.
+        upstreams: Holds one directory an activation.
+    """
+
+    def __init__(
+        self,
+        model: Model | Refusal,
+        upstreams: Path,
+        *,
+        clock: IdleClock,
+        demand: Demand,
+        presence: Presence,
+        relay: Relay,
+    ) -> None:
+        self._model = None if isinstance(model, Refusal) else model
+        self.broken = model if isinstance(model, Refusal) else None
+        self.upstreams = upstreams
+        self._clock = clock
+        self.demand = demand
+        self.presence = presence
+        self.relay = relay
+        self.counts = Counts()
+
+    def sentence(self) -> str:
+        """Say how things are, for `systemctl status`."""
+        if self.broken is not None:
+            return self.broken.message
+        demand = self.demand
+        return sentence(demand.line, in_flight=self._clock.in_flight, waiting=demand.waiting)
+
+    def answer(self, route: Route, head: Head, request_id: str) -> bytes:
+        """Answer a request that needs no engine.
+
+        Raises:
+            Refusal: There is no such model.
+        """
+        head_only = head.method == "HEAD"
+        if route is Route.METRICS:
+            return text_answer(
+                self._metrics(), request_id, content_type=METRICS_TYPE, head_only=head_only
+            )
+        return json_answer(self._describe(route, head), request_id, head_only=head_only)
+
+    def _metrics(self) -> str:
+        assert self._model is not None
+        return self.counts.render(
+            self._model.name,
+            in_flight=self._clock.in_flight,
+            held=self.demand.waiting,
+            ready=isinstance(self.demand.line, Ready),
+        )
+
+    def _describe(self, route: Route, head: Head) -> object:
+        assert self._model is not None
+        if route is Route.HEALTH:
+            return {"status": "ok", "model": self._model.name, "state": self.sentence()}
+        entries = {name: self._entry(name) for name in self._model.names}
+        if route is Route.MODELS:
+            return {"object": "list", "data": list(entries.values())}
+        name = head.path.removeprefix("/v1/models/")
+        if name not in entries:
+            raise Refusal("path_not_allowed", f"this is '{self._model.name}', there is no '{name}'")
+        return entries[name]
+
+    def _entry(self, name: str) -> dict[str, object]:
+        assert self._model is not None
+        return {
+            "id": name,
+            "object": "model",
+            # OpenAI's clients want one; when a model was made nobody knows.
+            "created": 0,
+            "owned_by": "spark-activator",
+            "max_model_len": self._model.context,
+            "state": situation(self.demand.line),
+        }

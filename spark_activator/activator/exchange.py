@@ -1,0 +1,201 @@
+"""One request's conversation with the engine: forward, read the answer's head, relay.
+
+Most requests arrive whole: one send, one wait, and the relay has the rest.  A
+body that is still arriving is forwarded while the answer is waited for, a piece
+at a time, so that a large one is never held.  The engine may answer before the
+body has ended (a refusal); then its answer is copied here until it has, because
+the relay knows nothing of chunks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, NoReturn
+
+import trio
+
+from spark_activator.activator import unixsocket
+from spark_activator.activator.presence import Presence
+from spark_activator.activator.relay import Relay
+from spark_activator.activator.wire import ClientGone, Cut, UpstreamGone, Wire
+from spark_activator.errors import Refusal
+from spark_activator.http import response
+from spark_activator.http.answers import CONTINUE
+from spark_activator.http.body import Body
+from spark_activator.http.head import Head
+
+# The name that the engine's socket has in the directory of its activation.
+ENGINE_SOCKET: Final = "engine.sock"
+# An engine that is ready accepts; one whose backlog is full this long is stuck.
+CONNECT_LIMIT: Final = 10.0
+# A client that sends nothing of a body for a minute has lost its connection.
+BODY_PAUSE_LIMIT: Final = 60.0
+
+
+class EngineUnreachable(Exception):  # the caller decides what it means
+    """Nobody listens on the engine's socket (any more)."""
+
+
+async def connect(directory: Path) -> Wire:
+    """Connect to the engine whose activation has *directory*.
+
+    Raises:
+        EngineUnreachable: It is gone.
+        Refusal: It is there, and does not accept.
+    """
+    try:
+        sock = await unixsocket.connect(directory, ENGINE_SOCKET, limit=CONNECT_LIMIT)
+    except BlockingIOError as error:
+        raise Refusal("overloaded", "the engine does not accept connections") from error
+    except OSError as error:
+        raise EngineUnreachable(str(error)) from error
+    return Wire(sock, UpstreamGone)
+
+
+class Exchange:
+    """One request and its answer, over two connections that others own.
+
+    Attributes:
+        status: The answer's status, 0 while there is none.
+    """
+
+    def __init__(
+        self, client: Wire, upstream: Wire, head: Head, body: Body, request_id: str
+    ) -> None:
+        self._client = client
+        self._upstream = upstream
+        self._head = head
+        self._body = body
+        self._request_id = request_id
+        self._refusal: Refusal | None = None
+        self._body_over = False  # complete, or the engine wants no more of it
+        self._client_gone = False
+        self.status = 0
+
+    async def run(self, arrived: bytes, presence: Presence, relay: Relay) -> None:
+        """Forward the request, of whose body *arrived* was read with the head.
+
+        Raises:
+            ClientGone: Nobody is there to be answered.
+            Cut: The engine broke its answer off, and so did we.
+            Refusal: The request or the answer was not HTTP, and nothing was answered.
+        """
+        with trio.CancelScope() as scope:
+
+            def leave() -> None:
+                self._client_gone = True
+                scope.cancel()
+
+            with presence.watch(
+                self._client.sock, on_half_close=self._pass_half_close, on_gone=leave
+            ):
+                going_on = await self._until_head(arrived)
+        if self._client_gone:
+            raise ClientGone
+        if going_on:
+            relayed = await relay.run(self._client.sock, self._upstream.sock, request_body=0)
+            if relayed.cut:
+                self._cut()
+
+    async def _until_head(self, arrived: bytes) -> bool:
+        """Send the request and the answer's head; return whether more of the answer comes."""
+        first = self._head.for_upstream() + self._body.feed(arrived)
+        try:
+            await self._upstream.send_all(first)
+        except UpstreamGone:
+            self._body_over = True  # it may have answered all the same
+        self._body_over |= self._body.complete
+        if self._body_over:
+            return await self._answer()
+        if self._head.wants_continue and not arrived:
+            await self._client.send_all(CONTINUE)
+        going_on = False
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._forward_body, nursery.cancel_scope)
+            going_on = await self._guarded_answer()
+            nursery.cancel_scope.cancel()
+        if self._refusal is not None:
+            if self.status:
+                self._cut()
+            raise self._refusal
+        return going_on
+
+    async def _guarded_answer(self) -> bool:
+        # Beside another task: what is raised would come out in a group.
+        try:
+            return await self._answer()
+        except Refusal as refusal:
+            self._refusal = refusal
+        except UpstreamGone:
+            self._refusal = Refusal("engine_died", "the engine broke its answer off")
+        except ClientGone:
+            self._client_gone = True
+        return False
+
+    async def _forward_body(self, both: trio.CancelScope) -> None:
+        try:
+            await self._pump()
+        except UpstreamGone:
+            pass  # its answer, if it gave one, says why
+        except ClientGone:
+            self._client_gone = True
+            both.cancel()
+        except Refusal as refusal:
+            self._refusal = refusal
+            both.cancel()
+        except trio.TooSlowError:
+            self._refusal = Refusal("request_timeout", "the request's body stopped arriving")
+            both.cancel()
+        self._body_over = True
+
+    async def _pump(self) -> None:
+        while not self._body.complete:
+            with trio.fail_after(BODY_PAUSE_LIMIT):
+                data = await self._client.receive(self._body.wanted)
+            if not data:
+                # Without its end the request means nothing.
+                raise ClientGone
+            await self._upstream.send_all(self._body.feed(data))
+            # Both may be ready all the time; the others want their turn.
+            await trio.lowlevel.checkpoint()
+
+    async def _answer(self) -> bool:
+        """Send the answer's head, and more as long as the body lasts; return whether it goes on."""
+        head, rest = await self._response_head()
+        self.status = head.status
+        await self._client.send_all(head.for_downstream(self._request_id) + rest)
+        while not self._body_over:
+            data = await self._upstream.receive()
+            if not data:
+                return False
+            await self._client.send_all(data)
+        return True
+
+    async def _response_head(self) -> tuple[response.ResponseHead, bytes]:
+        received = bytearray()
+        while True:
+            while (end := response.find_end(received)) is None:
+                try:
+                    data = await self._upstream.receive()
+                except UpstreamGone:
+                    data = b""
+                if not data:
+                    raise Refusal("bad_gateway", "the engine ended before it had answered")
+                received += data
+            head = response.parse(bytes(received[:end]))
+            del received[:end]
+            if not head.interim:
+                return head, bytes(received)
+            # HTTP/1.0 has no interim answers.
+            if self._head.minor == 1:
+                await self._client.send_all(head.for_downstream(self._request_id))
+
+    def _cut(self) -> NoReturn:
+        self._client.break_off()
+        raise Cut
+
+    def _pass_half_close(self) -> None:
+        # A client that closes looks like one that only says that it is done: the
+        # engine decides what it means.  vLLM stops.
+        if self._body.complete:
+            self._upstream.finish()

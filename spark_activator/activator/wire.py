@@ -1,0 +1,107 @@
+"""One end of a conversation: a non-blocking socket that tells who is gone.
+
+Plain sockets and trio's waits: a wait costs a system call only when the socket
+is not ready, and a thousand held clients are a thousand sockets and no more.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from contextlib import suppress
+
+import trio
+
+# One read; see http.body.
+PIECE = 64 * 1024
+
+
+class Gone(Exception):  # it happened, and is no error
+    """The other side is not there any more."""
+
+
+class ClientGone(Gone):
+    """The client left: nobody is to be answered."""
+
+
+class UpstreamGone(Gone):
+    """The engine closed or broke the connection."""
+
+
+class Cut(Gone):
+    """The answer broke off, and the client was shown that it did."""
+
+
+class Wire:
+    """A connected socket.  Who made it closes it, by `with`."""
+
+    __slots__ = ("_gone", "sock")
+
+    def __init__(self, sock: socket.socket, gone: type[Gone]) -> None:
+        self.sock = sock
+        self._gone = gone
+
+    def __enter__(self) -> Wire:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        trio.lowlevel.notify_closing(self.sock)
+        self.sock.close()
+
+    async def receive(self, limit: int = PIECE) -> bytes:
+        """Return what has arrived, `b""` at the other side's end of file.
+
+        Raises:
+            Gone: The connection broke.
+        """
+        while True:
+            try:
+                return self.sock.recv(limit)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self.sock)
+            except OSError as error:
+                raise self._gone from error
+
+    async def send_all(self, data: bytes) -> None:
+        """Hand all of *data* to the kernel.
+
+        Raises:
+            Gone: The connection broke; how much arrived is unknown.
+        """
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[self.sock.send(rest) :]
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self.sock)
+            except OSError as error:
+                raise self._gone from error
+
+    def finish(self) -> None:
+        """Tell the other side that nothing more comes from here."""
+        with suppress(OSError):  # it may have left already
+            self.sock.shutdown(socket.SHUT_WR)
+
+    def break_off(self) -> None:
+        """Have the end reset the connection, so that what was sent does not look complete."""
+        reset = struct.pack("ii", 1, 0)  # see SO_LINGER in socket(7)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+
+    def unread(self) -> bool:
+        """Whether something has arrived that nobody will read."""
+        try:
+            return bool(self.sock.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
+    async def linger(self, limit: float) -> None:
+        """Say the end and read on until the client has seen it, at most *limit* seconds.
+
+        The kernel resets a connection that is closed with unread bytes in it,
+        and then the client may lose the answer that it was sent.
+        """
+        self.finish()
+        with trio.move_on_after(limit):
+            with suppress(Gone):
+                while await self.receive():
+                    await trio.lowlevel.checkpoint()

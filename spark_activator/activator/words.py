@@ -1,0 +1,38 @@
+"""How things are, in words for a person: `systemctl status` and refusals."""
+
+from __future__ import annotations
+
+from spark_activator.protocol import FromRunner, Queued, Ready, Starting, Yield
+
+
+def sentence(line: FromRunner | None, *, in_flight: int, waiting: int) -> str:
+    """Say what the runner said last, and how many requests there are."""
+    words = [situation(line)]
+    if waiting:
+        words.append(f"{waiting} held")
+    if in_flight > waiting:
+        words.append(f"{in_flight - waiting} being answered")
+    return ", ".join(words)
+
+
+def situation(line: FromRunner | None) -> str:
+    """Say what the runner said last."""
+    match line:
+        case None:
+            return "model not asked for"
+        case Queued(position, ahead, eta):
+            behind = f", behind {', '.join(ahead)}" if ahead else ""
+            return f"queued: position {position}{behind}{_left(eta)}"
+        case Starting(phase, progress, eta):
+            share = "" if progress is None else f" {progress:.0%}"
+            return f"starting: {phase}{share}{_left(eta)}"
+        case Ready():
+            return "ready"
+        case Yield(reason):
+            return f"giving the model away: {reason}"
+        case _:
+            return "engine gone"
+
+
+def _left(eta: float | None) -> str:
+    return "" if eta is None else f", about {eta:.0f} s left"

@@ -1,0 +1,224 @@
+"""The head of a request: what it is, or why it is refused.
+
+Whatever two parsers could read differently is refused here, so that nothing
+behind us has to agree with us: a request that passes means the same to nginx,
+to us and to the engine.  What goes on to the engine is written anew from what
+was understood, never copied.
+
+Strict where RFC 9112 lets a server be lenient: only CRLF ends a line, no line
+is folded, one `Host`, one way to say how long the body is.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from spark_activator.errors import Refusal
+
+# What nginx takes by default is 32 KiB in four buffers, h11's limit is 16 KiB;
+# a request of a chat client has less than 1 KiB of head.
+MAX_HEAD: Final = 16 * 1024
+MAX_FIELDS: Final = 100
+
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([^ ]+) (HTTP/[0-9]\.[0-9])")
+_TARGET = re.compile(rb"/[\x21\x22\x24-\x7e]*")  # printable ASCII but '#'
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)")
+_HOST = re.compile(rb"(?:[0-9A-Za-z][0-9A-Za-z._-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_LENGTH = re.compile(rb"[0-9]{1,15}")
+# What ends a line or a string for somebody, found before the head is complete:
+# who speaks TLS or sends LF alone would otherwise wait for an answer.
+_FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?=[^\n])|(?<!\r)\n")
+
+# Between this client and us; the engine gets its own.  Forwarding one of them
+# would let a client take part in our conversation with the engine.
+HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"expect",
+        b"http2-settings",
+        b"keep-alive",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"upgrade",
+    }
+)
+# `Connection: content-length` asks us to forget how long the body is.
+_NEVER_NAMED = frozenset(
+    {b"host", b"content-length", b"transfer-encoding", b"content-type", b"authorization"}
+)
+
+
+class Head:
+    """A request's head that means one thing only; made by `parse`.
+
+    Attributes:
+        method: Upper case, one of `METHODS`.
+        target: Path and query as they were sent.
+        minor: 0 or 1, of HTTP/1.x.
+        fields: Lower-case names and values, in order, those of this hop left out.
+        length: Bytes of the body; None when it is chunked.
+        wants_continue: Whether the client waits for `100 Continue`.
+    """
+
+    __slots__ = ("fields", "length", "method", "minor", "target", "wants_continue")
+
+    def __init__(
+        self,
+        method: str,
+        target: str,
+        minor: int,
+        fields: tuple[tuple[bytes, bytes], ...],
+        *,
+        length: int | None,
+        wants_continue: bool,
+    ) -> None:
+        self.method, self.target, self.minor, self.fields = method, target, minor, fields
+        self.length, self.wants_continue = length, wants_continue
+
+    @property
+    def path(self) -> str:
+        """The target without its query."""
+        return self.target.partition("?")[0]
+
+    @property
+    def chunked(self) -> bool:
+        """Whether the body says itself where it ends."""
+        return self.length is None
+
+    def for_upstream(self) -> bytes:
+        """Write the head that the engine gets: one request, then the connection ends."""
+        lines = [f"{self.method} {self.target} HTTP/1.{self.minor}".encode()]
+        lines += [name + b": " + value for name, value in self.fields]
+        if self.length is None:
+            lines.append(b"transfer-encoding: chunked")
+        elif self.length or self.method not in ("GET", "HEAD", "DELETE", "OPTIONS"):
+            lines.append(b"content-length: %d" % self.length)
+        lines += [b"connection: close", b"", b""]
+        return b"\r\n".join(lines)
+
+
+def find_end(received: bytes | bytearray) -> int | None:
+    """Return how many bytes of *received* are the head, or None while more must come.
+
+    Raises:
+        Refusal: It can already be told that these bytes are no head of ours.
+    """
+    end = received.find(b"\r\n\r\n", 0, MAX_HEAD)
+    head = received[: end + 4] if end >= 0 else received[:MAX_HEAD]
+    if not head[:1].isalpha():
+        raise Refusal("invalid_request", "the request does not begin with a method")
+    if _FORBIDDEN.search(head):
+        raise Refusal("invalid_request", "the request head has a control character in it")
+    if end >= 0:
+        return end + 4
+    if len(received) >= MAX_HEAD:
+        raise Refusal("head_too_large", f"the request head has more than {MAX_HEAD} bytes")
+    return None
+
+
+def parse(raw: bytes) -> Head:
+    """Read a complete head, its empty line included.
+
+    Raises:
+        Refusal: It is not HTTP/1.x, or could be read in two ways.
+    """
+    if len(raw) > MAX_HEAD:
+        raise Refusal("head_too_large", f"the request head has more than {MAX_HEAD} bytes")
+    if not raw.endswith(b"\r\n\r\n") or _FORBIDDEN.search(raw):
+        raise _invalid("the request head has a control character in it")
+    lines = raw[:-4].split(b"\r\n")
+    method, target, minor = _request_line(lines[0])
+    if len(lines) - 1 > MAX_FIELDS:
+        raise Refusal("head_too_large", f"the request head has more than {MAX_FIELDS} fields")
+    fields = [_field(line) for line in lines[1:]]
+    _check_host([value for name, value in fields if name == b"host"], minor)
+    length = _body_length(fields, minor)
+    return Head(
+        method,
+        target,
+        minor,
+        tuple(_end_to_end(fields)),
+        length=length,
+        wants_continue=_wants_continue(fields, minor),
+    )
+
+
+def _invalid(message: str) -> Refusal:
+    return Refusal("invalid_request", message)
+
+
+def _request_line(line: bytes) -> tuple[str, str, int]:
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        raise _invalid("expected a request line 'METHOD /path HTTP/1.1'")
+    method, target, version = match.groups()
+    if version not in (b"HTTP/1.1", b"HTTP/1.0"):
+        raise Refusal("http_version", f"expected HTTP/1.1 or HTTP/1.0, got {version.decode()}")
+    name = method.decode()
+    if name != name.upper():
+        raise _invalid("expected a method in upper case")
+    if name not in METHODS:
+        raise Refusal("not_implemented", f"unknown method {name[:20]!r}")
+    if _TARGET.fullmatch(target) is None:
+        raise _invalid("expected a path that begins with '/' as the request's target")
+    return name, target.decode("ascii"), int(version[-1:])
+
+
+def _field(line: bytes) -> tuple[bytes, bytes]:
+    match = _FIELD.fullmatch(line)
+    if match is None:
+        # A folded line ends up here, too: it begins with a space.
+        raise _invalid("a line of the request head is no 'name: value'")
+    name, value = match.groups()
+    # Tabs around a value are legal and read differently by nginx: only spaces go.
+    return name.lower(), value.strip(b" ")
+
+
+def _check_host(hosts: list[bytes], minor: int) -> None:
+    if not hosts and minor == 0:
+        return
+    if len(hosts) != 1:
+        raise _invalid(f"expected one Host field, got {len(hosts)}")
+    if _HOST.fullmatch(hosts[0]) is None:
+        raise _invalid("expected 'name' or 'name:port' as Host")
+
+
+def _body_length(fields: list[tuple[bytes, bytes]], minor: int) -> int | None:
+    lengths = [value for name, value in fields if name == b"content-length"]
+    codings = [value for name, value in fields if name == b"transfer-encoding"]
+    if not codings:
+        if not lengths:
+            return 0
+        if len(lengths) > 1 or _LENGTH.fullmatch(lengths[0]) is None:
+            raise _invalid("expected one number as Content-Length")
+        return int(lengths[0])
+    if lengths:
+        raise _invalid("the request has both Content-Length and Transfer-Encoding")
+    if minor == 0:
+        raise _invalid("HTTP/1.0 has no Transfer-Encoding")
+    if len(codings) > 1 or codings[0].lower() != b"chunked":
+        raise Refusal("not_implemented", "expected 'chunked' as the only Transfer-Encoding")
+    return None
+
+
+def _wants_continue(fields: list[tuple[bytes, bytes]], minor: int) -> bool:
+    expectations = [value.lower() for name, value in fields if name == b"expect"]
+    if not expectations or minor == 0:
+        return False
+    if expectations != [b"100-continue"]:
+        raise Refusal("expectation_failed", "expected '100-continue' as the only Expect")
+    return True
+
+
+def _end_to_end(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Leave out what is for this hop: the known ones, and what `Connection` names."""
+    dropped = HOP_BY_HOP | {b"content-length", b"transfer-encoding"}
+    for name, value in fields:
+        if name == b"connection":
+            dropped |= {option.strip(b" \t").lower() for option in value.split(b",")} - _NEVER_NAMED
+    return [(name, value) for name, value in fields if name not in dropped]

@@ -1,0 +1,86 @@
+"""The head of an engine's response: read enough to pass it on, and no more.
+
+The body is not looked at: it ends where the engine's connection ends.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from spark_activator.errors import Refusal
+from spark_activator.http.answers import REQUEST_ID
+
+# Engines send some 200 bytes; four times what clients may send us is generous.
+MAX_HEAD: Final = 64 * 1024
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t\x20-\x7e\x80-\xff]*")
+# Between the engine and us.  How the body is framed is passed on with the body.
+_HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"upgrade"})
+_OURS = REQUEST_ID.lower().encode()
+
+
+class ResponseHead:
+    """A response's head, complete.
+
+    Attributes:
+        status: 100 to 599; below 200 another head follows.
+    """
+
+    __slots__ = ("_fields", "_status_line", "status")
+
+    def __init__(self, status: int, status_line: bytes, fields: list[bytes]) -> None:
+        self.status, self._status_line, self._fields = status, status_line, fields
+
+    @property
+    def interim(self) -> bool:
+        """Whether the real one is still to come."""
+        return self.status < 200
+
+    def for_downstream(self, request_id: str) -> bytes:
+        """Write the head that the client gets."""
+        lines = [self._status_line, *self._fields]
+        if not self.interim:
+            lines += [f"{REQUEST_ID}: {request_id}".encode(), b"Connection: close"]
+        return b"\r\n".join([*lines, b"", b""])
+
+
+def find_end(received: bytes | bytearray) -> int | None:
+    """Return how many bytes of *received* are the head, or None while more must come.
+
+    Raises:
+        Refusal: It is larger than any head of an engine.
+    """
+    end = received.find(b"\r\n\r\n", 0, MAX_HEAD)
+    if end < 0 and len(received) >= MAX_HEAD:
+        raise _bad(f"a response head of more than {MAX_HEAD} bytes")
+    return end + 4 if end >= 0 else None
+
+
+def parse(raw: bytes) -> ResponseHead:
+    """Read a complete head, its empty line included.
+
+    Raises:
+        Refusal: It is not HTTP/1.x, or the engine wants to speak something else.
+    """
+    status_line, *fields = raw[:-4].split(b"\r\n")
+    match = _STATUS_LINE.fullmatch(status_line)
+    if match is None:
+        raise _bad("no status line of HTTP/1.x")
+    status = int(match[1])
+    if status == 101:
+        # We asked for no upgrade, and could not check what would follow.
+        raise _bad("101, an upgrade that nobody asked for")
+    kept = []
+    for line in fields:
+        field = _FIELD.fullmatch(line)
+        if field is None:
+            raise _bad("a line in its response head that is no 'name: value'")
+        if field[1].lower() not in _HOP_BY_HOP and field[1].lower() != _OURS:
+            kept.append(line)
+    return ResponseHead(status, status_line, kept)
+
+
+def _bad(what: str) -> Refusal:
+    return Refusal("bad_gateway", f"the engine sent {what}")

@@ -1,0 +1,309 @@
+"""An activator as a real process, between a runner and an engine that tests script.
+
+`Stage` makes the directories, listens like systemd does, and starts activators
+with the listener as descriptor 3.  `ScriptedRunner` speaks the runner's side of
+the protocol; `TinyEngine` is an HTTP server on the engine's socket.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from spark_activator import protocol
+from spark_activator.catalog import frozen
+from spark_activator.catalog.model import Engine, Model, Source, Timeouts
+from spark_activator.layout import Layout
+
+NAME = "story"
+# Everything here takes milliseconds; a loaded machine may take longer.
+LIMIT = 10.0
+
+
+class Answer:
+    """What a client got, to the end of its connection."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        head, _, self.body = raw.partition(b"\r\n\r\n")
+        first, *lines = head.decode().split("\r\n")
+        self.status = int(first.split(" ")[1])
+        self.headers = {
+            name.lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in lines)
+        }
+
+    @property
+    def code(self) -> str:
+        return json.loads(self.body)["error"]["code"]
+
+
+class Stage:
+    """One model's directories and its listener."""
+
+    def __init__(self, tmp_path: Path, *, idle: float = 60.0, drain: float = 5.0) -> None:
+        self.layout = Layout(
+            config=tmp_path / "config",
+            state=tmp_path / "state",
+            run=tmp_path / "run",
+            share=tmp_path / "share",
+        )
+        for directory in (
+            self.layout.frozen(NAME).parent,
+            self.layout.runner_socket(NAME).parent,
+            self.layout.upstream(NAME),
+        ):
+            directory.mkdir(parents=True)
+        self.model = Model(
+            name=NAME,
+            port=0,
+            engine=Engine.PROCESS,
+            source=Source("none"),
+            memory=1,
+            aliases=("tale",),
+            context=4096,
+            timeouts=Timeouts(idle=idle, drain=drain),
+        )
+        self.layout.frozen(NAME).write_text(frozen.dump(self.model))
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+        self.port: int = self.listener.getsockname()[1]
+        self.stderr = tmp_path / "activator.log"
+        self.notify_path = tmp_path / "notify"
+        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notify.bind(str(self.notify_path))
+        self._notify.setblocking(False)
+
+    def close(self) -> None:
+        self.listener.close()
+        self._notify.close()
+
+    def said(self) -> list[str]:
+        """What was said to systemd since the last call."""
+        found = []
+        while True:
+            try:
+                found += self._notify.recv(4096).decode().split("\n")
+            except BlockingIOError:
+                return found
+
+    def log(self) -> str:
+        return self.stderr.read_text() if self.stderr.exists() else ""
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        """Start an activator as systemd does."""
+        fd = self.listener.fileno()
+        command = [sys.executable, "-I", "-m", "spark_activator.activator", NAME]
+        shell = f"export LISTEN_PID=$$; ulimit -n $(ulimit -Hn); exec {shlex.join(command)} 3<&{fd}"
+        environment = {
+            "PATH": os.environ["PATH"],
+            "SPARK_CONFIG": str(self.layout.config),
+            "SPARK_STATE": str(self.layout.state),
+            "SPARK_RUN": str(self.layout.run),
+            "LISTEN_FDS": "1",
+            "LISTEN_FDNAMES": "model",
+            "NOTIFY_SOCKET": str(self.notify_path),
+            "MALLOC_ARENA_MAX": "1",
+        }
+        with self.stderr.open("ab") as stderr:
+            return subprocess.Popen(
+                ["bash", "-c", shell], pass_fds=(fd,), env=environment, stderr=stderr
+            )
+
+    @asynccontextmanager
+    async def activator(self) -> AsyncIterator[subprocess.Popen[bytes]]:
+        """One activator for the duration of the block."""
+        process = self.spawn()
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+            await wait_exit(process)
+
+    async def connect(self) -> trio.SocketStream:
+        return await trio.open_tcp_stream("127.0.0.1", self.port)
+
+    async def ask(self, request: bytes) -> Answer:
+        """Send *request* and read to the end."""
+        async with await self.connect() as stream:
+            await stream.send_all(request)
+            return Answer(await read_all(stream))
+
+    async def post(self, body: bytes = b"{}", path: str = "/v1/chat/completions") -> Answer:
+        return await self.ask(post(body, path))
+
+    async def get(self, path: str) -> Answer:
+        return await self.ask(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+
+
+def post(body: bytes = b"{}", path: str = "/v1/chat/completions") -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+async def read_all(stream: trio.abc.ReceiveStream) -> bytes:
+    received = bytearray()
+    with trio.fail_after(LIMIT):
+        async for data in stream:
+            received += data
+    return bytes(received)
+
+
+async def wait_exit(process: subprocess.Popen[bytes], limit: float = LIMIT) -> int:
+    with trio.fail_after(limit):
+        while (status := process.poll()) is None:
+            await trio.sleep(0.01)
+    return status
+
+
+async def eventually(condition: Callable[[], object], limit: float = LIMIT) -> None:
+    with trio.fail_after(limit):
+        while not condition():
+            await trio.sleep(0.01)
+
+
+class Claim:
+    """One activator's connection to the runner."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        self.lines: list[dict[str, object]] = []
+        self.ended = False
+
+    async def say(self, line: protocol.Line) -> None:
+        await self.stream.send_all(protocol.encode(line))
+
+    @property
+    def types(self) -> list[object]:
+        return [line.get("type", line.get("role")) for line in self.lines]
+
+
+class ScriptedRunner:
+    """The runner's socket; *script* is run for each activator that connects."""
+
+    def __init__(self, path: Path, script: Callable[[Claim], Awaitable[None]] | None) -> None:
+        self.claims: list[Claim] = []
+        self._path = path
+        self._script = script
+
+    async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        listener = trio.SocketListener(await _listen(self._path))
+        async with listener:
+            task_status.started()
+            await trio.serve_listeners(self._serve, [listener])
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        claim = Claim(stream)
+        self.claims.append(claim)
+        async with stream, trio.open_nursery() as nursery:
+            if self._script is not None:
+                nursery.start_soon(self._script, claim)
+            received = bytearray()
+            try:
+                async for data in stream:
+                    received += data
+                    *lines, rest = received.split(b"\n")
+                    received = bytearray(rest)
+                    claim.lines += [json.loads(line) for line in lines]
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass
+            claim.ended = True
+            nursery.cancel_scope.cancel()
+
+
+async def _listen(path: Path) -> trio.socket.SocketType:
+    sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    await sock.bind(str(path))
+    sock.listen(4096)
+    return sock
+
+
+class Asked:
+    """One request that reached the engine."""
+
+    def __init__(self, stream: trio.SocketStream, head: bytes) -> None:
+        self.stream = stream
+        self.head = head
+        self.body = b""
+        self.ended = trio.Event()
+
+
+class TinyEngine:
+    """An HTTP server on the engine's socket of *activation*; *answer* gets each request."""
+
+    def __init__(
+        self, stage: Stage, activation: str, answer: Callable[[Asked], Awaitable[None]]
+    ) -> None:
+        self.asked: list[Asked] = []
+        self._directory = stage.layout.upstream(NAME) / activation
+        self._answer = answer
+
+    async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        self._directory.mkdir(exist_ok=True)
+        listener = trio.SocketListener(await _listen(self._directory / "engine.sock"))
+        async with listener:
+            task_status.started()
+            await trio.serve_listeners(self._serve, [listener])
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        async with stream:
+            received = bytearray()
+            try:
+                while b"\r\n\r\n" not in received:
+                    data = await stream.receive_some()
+                    if not data:
+                        return
+                    received += data
+                head, _, rest = bytes(received).partition(b"\r\n\r\n")
+                asked = Asked(stream, head)
+                self.asked.append(asked)
+                asked.body = await _read_body(stream, head, rest)
+                await self._answer(asked)
+            except trio.BrokenResourceError:
+                pass
+
+
+async def _read_body(stream: trio.SocketStream, head: bytes, received: bytes) -> bytes:
+    length = 0
+    chunked = b"transfer-encoding: chunked" in head.lower()
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            length = int(line.partition(b":")[2])
+    pieces = [received]
+    count = len(received)
+    tail = received[-8:]
+    while count < length or (chunked and not tail.endswith(b"0\r\n\r\n")):
+        data = await stream.receive_some()
+        if not data:
+            break
+        pieces.append(data)
+        count += len(data)
+        tail = (tail + data)[-8:]
+    return b"".join(pieces)
+
+
+async def answer_ok(asked: Asked) -> None:
+    """Answer at once, with a length."""
+    await asked.stream.send_all(
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n"
+        b"connection: close\r\n\r\n{}"
+    )
+
+
+def ready_script(activation: str = "0a0b0c0d") -> Callable[[Claim], Awaitable[None]]:
+    """Be ready at once."""
+
+    async def script(claim: Claim) -> None:
+        await claim.say(protocol.Ready(activation))
+
+    return script
