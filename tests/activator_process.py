@@ -161,14 +161,14 @@ async def read_all(stream: trio.abc.ReceiveStream) -> bytes:
 
 async def wait_exit(process: subprocess.Popen[bytes], limit: float = LIMIT) -> int:
     with trio.fail_after(limit):
-        while (status := process.poll()) is None:
+        while (status := process.poll()) is None:  # noqa: ASYNC110  # Popen has no event
             await trio.sleep(0.01)
     return status
 
 
 async def eventually(condition: Callable[[], object], limit: float = LIMIT) -> None:
     with trio.fail_after(limit):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  # it is in another process
             await trio.sleep(0.01)
 
 

@@ -94,7 +94,7 @@ class Exchange:
             raise ClientGone
         if going_on:
             relayed = await relay.run(self._client.sock, self._upstream.sock, request_body=0)
-            if relayed.cut:
+            if relayed.cut and self._body.complete:
                 self._cut()
 
     async def _until_head(self, arrived: bytes) -> bool:
@@ -126,8 +126,6 @@ class Exchange:
             return await self._answer()
         except Refusal as refusal:
             self._refusal = refusal
-        except UpstreamGone:
-            self._refusal = Refusal("engine_died", "the engine broke its answer off")
         except ClientGone:
             self._client_gone = True
         return False
@@ -165,7 +163,10 @@ class Exchange:
         self.status = head.status
         await self._client.send_all(head.for_downstream(self._request_id) + rest)
         while not self._body_over:
-            data = await self._upstream.receive()
+            try:
+                data = await self._upstream.receive()
+            except UpstreamGone:
+                return False  # it closed with some of the body unread: it had all it wanted
             if not data:
                 return False
             await self._client.send_all(data)
