@@ -9,6 +9,7 @@ it ends well.
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
 import select
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from spark_activator.catalog import frozen
+from spark_activator.catalog.host import HostSettings
 from spark_activator.catalog.model import Engine, Image, Model, Source, Timeouts
 from spark_activator.layout import Layout
 from spark_activator.protocol import (
@@ -73,7 +75,7 @@ class Unit(threading.Thread):
     def run(self) -> None:
         while not self.stopped:
             readable, _, _ = select.select([self._listener, self._wake_read], [], [])
-            if self._wake_read in readable:
+            if self._wake_read in readable and os.read(self._wake_read, 1) == b"x":
                 return
             while self._serve_once() and not self.stopped:
                 time.sleep(RESTART_AFTER)  # noqa: TID251
@@ -82,6 +84,27 @@ class Unit(threading.Thread):
         process = self.process
         assert process is not None
         process.send_signal(number)
+
+    def children(self) -> list[int]:
+        """What a supervisor has started."""
+        assert self.process is not None
+        task = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
+        try:
+            return [int(pid) for pid in Path(task).read_text().split()]
+        except FileNotFoundError:
+            return []
+
+    def kill_children(self) -> None:
+        for pid in self.children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def forget_store(self) -> None:
+        self._drop_store()
+
+    def begin(self) -> None:
+        """`systemctl start` of the service alone."""
+        os.write(self._wake, b"s")
 
     def stop(self) -> None:
         """`systemctl stop` of socket and service."""
@@ -193,6 +216,8 @@ class World:
         self.layout = Layout(root / "etc", root / "var", root / "run", root / "share")
         self.units: dict[str, Unit] = {}
         self.engines: dict[str, Unit] = {}
+        self.activators: list[Activator] = []
+        self.doors: list[DockerDoor] = []
 
     @property
     def environment(self) -> dict[str, str]:
@@ -203,6 +228,11 @@ class World:
             "SPARK_RUN": str(layout.run),
             "SPARK_SHARE": str(layout.share),
         }
+
+    def docker_through(self, path: Path) -> None:
+        """Have runners reach Docker at *path*."""
+        self.layout.frozen_host.parent.mkdir(parents=True, exist_ok=True)
+        self.layout.frozen_host.write_text(frozen.dump_host(HostSettings(docker_host=str(path))))
 
     def freeze(self, model: Model) -> None:
         file = self.layout.frozen(model.name)
@@ -245,6 +275,8 @@ class World:
         return is_free(self.layout.gpu / f"lease-{name}.lock")
 
     def close(self) -> None:
+        for activator in self.activators:
+            activator.close()
         for unit in (*self.units.values(), *self.engines.values()):
             unit.stop()
 
@@ -265,12 +297,16 @@ def opened(root: Path) -> Iterator[World]:
 class Activator:
     """A demand connection, from the activator's side."""
 
-    def __init__(self, world: World, name: str, *, role: str = "demand") -> None:
+    def __init__(
+        self, world: World, name: str, *, role: str = "demand", first: bytes | None = None
+    ) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(30)
         self._socket.connect(str(world.layout.runner_socket(name)))
-        self._socket.sendall(encode(Hello(role)))  # type: ignore[arg-type]
+        hello = encode(Hello(role))  # type: ignore[arg-type]
+        self._socket.sendall(hello if first is None else first)
         self._file = self._socket.makefile("rb")
+        world.activators.append(self)
         self.seen: list[FromRunner] = []
 
     def say(self, line: FromActivator | Control) -> None:
@@ -292,6 +328,11 @@ class Activator:
             if isinstance(said, kind):
                 return said
         raise AssertionError(f"the runner closed; seen: {self.seen}")
+
+    def wait_closed(self) -> None:
+        with contextlib.suppress(ConnectionResetError):
+            while self._file.readline():
+                pass
 
     def close(self) -> None:
         self._file.close()
@@ -328,7 +369,9 @@ def process_model(name: str, *extra: str, **changes: Any) -> Model:
     return replace(model, **changes)
 
 
-def container_model(name: str, *extra: str, image: str = "spark-demo:latest", **changes: Any) -> Model:
+def container_model(
+    name: str, *extra: str, image: str = "spark-demo:latest", **changes: Any
+) -> Model:
     """A model whose engine is the embedded one, in a container."""
     model = Model(
         name=name,
@@ -349,3 +392,57 @@ def _demo_command() -> tuple[str, ...]:
         "runpy.run_module('spark_activator.demo', run_name='__main__', alter_sys=True)"
     )
     return ("{python}", "-I", "-c", code)
+
+
+class DockerDoor:
+    """A way to Docker that can be shut: for those behind it Docker is gone."""
+
+    def __init__(self, world: World) -> None:
+        self.path = world.root / "docker.sock"
+        world.doors.append(self)
+        self._open: list[socket.socket] = []
+        self._listener: socket.socket | None = None
+        self.open()
+
+    def open(self) -> None:
+        if self.path.exists():
+            return
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.path))
+        self._listener.listen(64)
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def shut(self) -> None:
+        assert self._listener is not None
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.path.unlink()
+        for sock in self._open:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.shut()
+        for sock in self._open:
+            sock.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                near, _ = listener.accept()
+            except OSError:
+                return
+            far = socket.socket(socket.AF_UNIX)
+            far.connect("/var/run/docker.sock")
+            self._open += [near, far]
+            for source, target in ((near, far), (far, near)):
+                threading.Thread(target=_copy, args=(source, target), daemon=True).start()
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)

@@ -84,6 +84,7 @@ class Activation:
         self._started = trio.Event()
         self._exited = trio.Event()
         self._ready = trio.Event()
+        self._answers = False
         self._how = ""
         self._last = LastLines()
         self._tracker = Tracker()
@@ -173,6 +174,8 @@ class Activation:
         self._show(self._tracker.now.phase)
         with trio.move_on_after(tools.model.timeouts.start) as limit:
             await readiness.wait_healthy(parent, activation)
+            # From here on it is ours to say how far it is, not the log's.
+            self._answers = True
             await readiness.check_model(parent, activation, tools.model)
             if tools.model.probe:
                 self._show(Phase.WARMUP)
@@ -192,7 +195,7 @@ class Activation:
     def _hear(self, line: str) -> None:
         self._last.add(line)
         self._moved = trio.current_time()
-        if self._tracker.hear(line) and not self._ready.is_set() and self._ending.why is None:
+        if self._tracker.hear(line) and not self._answers and self._ending.why is None:
             self._show(self._tracker.now.phase)
 
     async def _watch_exit(self) -> None:

@@ -49,32 +49,32 @@ class Found:
     running: bool
 
 
-async def find_all(dockerd: Dockerd) -> list[Found]:
-    """List every container that carries our label.
+async def find_all(dockerd: Dockerd, layout: Layout) -> list[Found]:
+    """List every container of ours.
 
     Raises:
         EngineFailed: Docker does not answer.
     """
+    ours = [spec.MODEL_LABEL, f"{spec.RUN_LABEL}={layout.run}"]
     listed = await dockerd.call(
-        "list containers",
-        lambda api: api.containers(all=True, filters={"label": spec.MODEL_LABEL}),
+        "list containers", lambda api: api.containers(all=True, filters={"label": ours})
     )
     return [_found(entry) for entry in listed]
 
 
-async def remove(dockerd: Dockerd, name: str) -> None:
+async def remove(dockerd: Dockerd, layout: Layout, name: str) -> None:
     """End and remove every container of the model *name*; on return there is none.
 
     Raises:
         EngineFailed: Docker does not answer, or cannot remove one.
     """
     deadline = trio.current_time() + REMOVAL_LIMIT + spec.STOP_TIMEOUT
-    while left := [found for found in await find_all(dockerd) if found.model == name]:
+    while left := [found for found in await find_all(dockerd, layout) if found.model == name]:
         for found in left:
             await _remove_one(dockerd, found)
         if trio.current_time() > deadline:
             raise EngineFailed("start_failed", f"Docker cannot remove the container of '{name}'")
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
 
 
 async def _remove_one(dockerd: Dockerd, found: Found) -> None:
@@ -117,14 +117,14 @@ class ContainerEngine:
     async def adopt(self) -> bool:
         """See `engine.Engine.adopt`."""
         await self._dockerd.ping()
-        ours = [f for f in await find_all(self._dockerd) if f.model == self._model.name]
+        ours = [f for f in await find_all(self._dockerd, self._layout) if f.model == self._model.name]
         self.may_exist = bool(ours)
         fit = [found for found in ours if self._fits(found)]
         if len(ours) == 1 and fit:
             self._id, self.activation = fit[0].id, fit[0].activation
             return True
         # More than one is nothing that we made; none of them is trusted.
-        await remove(self._dockerd, self._model.name)
+        await remove(self._dockerd, self._layout, self._model.name)
         upstream.remove_all(self._layout.upstream(self._model.name))
         self.may_exist = False
         return False
@@ -179,7 +179,7 @@ class ContainerEngine:
     async def stop(self) -> None:
         """See `engine.Engine.stop`."""
         if self.may_exist:
-            await remove(self._dockerd, self._model.name)
+            await remove(self._dockerd, self._layout, self._model.name)
         self.may_exist = False
 
     def _fits(self, found: Found) -> bool:
@@ -291,6 +291,7 @@ class ContainerEngine:
                 "state_unwritable", f"cannot make the engine's directories: {error.strerror}"
             ) from error
         return spec.Machine(
+            run=str(self._layout.run),
             upstream=str(parent / activation),
             group=group,
             cache=str(cache),

@@ -30,9 +30,11 @@ STEP = 64 << 20
 # A driver gives gigabytes a second back; when nothing has come back for this
 # long, nothing is coming.
 PATIENCE = 5.0
-# Memory that did not come back after an engine may be what others took since;
-# a sixteenth of the lease is close enough to call it returned.
+# Memory that did not come back after an engine may be what others took since; a
+# sixteenth of the lease is close enough to call it returned, and for a small
+# engine what a running host takes and gives anyway.
 SLACK_SHARE = 16
+SLACK_LEAST = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ async def wait_returned(baseline: int, leased: int) -> int:
     Returns:
         Bytes that did not come back, 0 when enough did.
     """
-    enough = baseline - leased // SLACK_SHARE
+    enough = baseline - max(leased // SLACK_SHARE, SLACK_LEAST)
     available = read_memory().available
     stall = Stall(available, trio.current_time())
     while available < enough and not stall.over(available, trio.current_time()):

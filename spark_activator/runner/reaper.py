@@ -37,7 +37,7 @@ async def reap(layout: Layout, dockerd: Dockerd, name: str) -> bool:
     if not await desk.under_plan(lock.take_nowait):
         return False
     try:
-        await container.remove(dockerd, name)
+        await container.remove(dockerd, layout, name)
         upstream.remove_all(layout.upstream(name))
     finally:
         desk.free_foreign(lock)

@@ -207,7 +207,7 @@ class Runner:
     async def _clear_others(self) -> None:
         """Remove containers of ours whose runner is gone: they have the memory we leased."""
         dockerd = self._dockerd()
-        for other in {found.model for found in await find_all(dockerd)} - {self._name}:
+        for other in {found.model for found in await find_all(dockerd, self._layout)} - {self._name}:
             if await reap(self._layout, dockerd, other):
                 logger.warning("removed what was left of '%s'", other)
 
@@ -220,7 +220,7 @@ class Runner:
                 if self._layout.engine_socket(self._name).exists():
                     await process.adopt()
                 if dockerd.is_there:
-                    await remove(dockerd, self._name)
+                    await remove(dockerd, self._layout, self._name)
                 break
             except EngineFailed as failure:
                 self._demand.dismiss(failed_line(failure))

@@ -18,6 +18,9 @@ from spark_activator.errors import EngineFailed
 MODEL_LABEL = "io.spark-activator.model"
 CONFIG_LABEL = "io.spark-activator.config"
 ACTIVATION_LABEL = "io.spark-activator.activation"
+# Whose it is: two installations (a tour beside the system's) share one Docker,
+# and neither knows of the other's leases.
+RUN_LABEL = "io.spark-activator.run"
 
 # Where the upstream directory is inside, and the engine's socket in it.
 UPSTREAM = "/run/upstream"
@@ -55,6 +58,7 @@ class Machine:
     """What the container depends on besides the model.
 
     Attributes:
+        run: The root of everything that our runners share.
         upstream: The activation's directory on the host.
         group: The group by which the engine can write there.
         cache: Directory on the host for the caches of this image.
@@ -66,6 +70,7 @@ class Machine:
         journald: Whether journald takes the log.
     """
 
+    run: str
     upstream: str
     group: int
     cache: str
@@ -82,9 +87,14 @@ def container_name(model: str) -> str:
     return f"spark-{model}"
 
 
-def labels(model: str, config: str, activation: str) -> dict[str, str]:
+def labels(model: str, config: str, activation: str, run: str) -> dict[str, str]:
     """Return what tells our containers from others', and one activation from the next."""
-    return {MODEL_LABEL: model, CONFIG_LABEL: config, ACTIVATION_LABEL: activation}
+    return {
+        MODEL_LABEL: model,
+        CONFIG_LABEL: config,
+        ACTIVATION_LABEL: activation,
+        RUN_LABEL: run,
+    }
 
 
 def container(
@@ -99,7 +109,7 @@ def container(
     options = model.container
     return {
         "Image": model.image.pull_spec,
-        "Labels": labels(model.name, config, activation),
+        "Labels": labels(model.name, config, activation, machine.run),
         "Entrypoint": ["/bin/sh", "-c", UMASK],
         "Cmd": [word.replace("{socket}", SOCKET) for word in command(model, image, machine.memory)],
         "Env": [f"{key}={value}" for key, value in sorted(environment(model, machine).items())],
@@ -116,7 +126,7 @@ def container(
             "GroupAdd": [str(machine.group)],
             "Mounts": _mounts(model, machine),
             # Compilers write programs there and run them.
-            "Tmpfs": {"/tmp": "rw,exec,nosuid,nodev,mode=1777"},
+            "Tmpfs": {"/tmp": "rw,exec,nosuid,nodev,mode=1777"},  # noqa: S108  # its own
             "ShmSize": options.shm,
             "Ulimits": [
                 {"Name": name, "Soft": limit, "Hard": limit}
