@@ -31,19 +31,23 @@ def ready(status: str) -> bool:
     return notify("READY=1", f"STATUS={_one_line(status)}")
 
 
+# These three are said from event loops that have clients to serve: they do not
+# wait while systemd is away, and who needs them heard says them again.
+
+
 def status(text: str) -> bool:
     """Show *text* in `systemctl status`."""
-    return notify(f"STATUS={_one_line(text)}")
+    return notify(f"STATUS={_one_line(text)}", limit=0)
 
 
 def stopping(text: str) -> bool:
     """Say that the service is on its way out, and why."""
-    return notify("STOPPING=1", f"STATUS={_one_line(text)}")
+    return notify("STOPPING=1", f"STATUS={_one_line(text)}", limit=0)
 
 
 def watchdog() -> bool:
     """Say that the loop lives; due every `watchdog_interval` seconds."""
-    return notify("WATCHDOG=1")
+    return notify("WATCHDOG=1", limit=0)
 
 
 def watchdog_interval() -> float | None:
@@ -97,8 +101,8 @@ def barrier(limit: float = SEND_LIMIT) -> bool:
         os.close(theirs_read)
 
 
-def notify(*assignments: str, fds: Sequence[int] = ()) -> bool:
-    """Send *assignments* in one datagram, with duplicates of *fds*.
+def notify(*assignments: str, fds: Sequence[int] = (), limit: float = SEND_LIMIT) -> bool:
+    """Send *assignments* in one datagram, with duplicates of *fds*, within *limit* seconds.
 
     Returns:
         Whether it was sent; False outside of systemd.
@@ -111,8 +115,11 @@ def notify(*assignments: str, fds: Sequence[int] = ()) -> bool:
     ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-            sock.settimeout(SEND_LIMIT)
-            sock.sendmsg(["\n".join(assignments).encode()], ancillary, 0, address)
+            sock.settimeout(limit)
+            # Not sent to an address: only of a connected socket does the kernel
+            # know whether the other side's queue is full; else waiting is spinning.
+            sock.connect(address)
+            sock.sendmsg(["\n".join(assignments).encode()], ancillary)
     except OSError as error:
         logger.debug("Failed to notify systemd of %s, ignoring: %s", assignments[0], error)
         return False

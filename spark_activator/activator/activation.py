@@ -167,13 +167,14 @@ class Activation:
         while True:
             await self._changed.wait()
             self._changed = trio.Event()
-            if (text := self._desk.sentence()) != shown and not self._leaving:
-                notify.status(text)
-                shown = text
-            await trio.sleep(STATUS_PAUSE)
+            while (text := self._desk.sentence()) != shown and not self._leaving:
+                if notify.status(text):
+                    shown = text
+                await trio.sleep(STATUS_PAUSE)
 
     async def _feed_watchdog(self) -> None:
         interval = notify.watchdog_interval()
         while interval is not None:
-            notify.watchdog()
-            await trio.sleep(interval)
+            heard = notify.watchdog()
+            # systemd is away for a second while it reloads: not a reason to be killed.
+            await trio.sleep(interval if heard else min(interval, STATUS_PAUSE))

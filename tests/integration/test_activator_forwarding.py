@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import AsyncIterator, Iterator
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,6 @@ from activator_process import (
     NAME,
     Answer,
     Asked,
-    Claim,
     ScriptedRunner,
     Stage,
     TinyEngine,
@@ -21,10 +20,7 @@ from activator_process import (
     post,
     read_all,
     ready_script,
-    wait_exit,
 )
-
-from spark_activator import protocol
 
 
 @pytest.fixture
@@ -158,12 +154,15 @@ async def test_large_body_that_the_engine_refuses_early_is_answered(
                 )
 
     await nursery.start(Impatient(stage, "0a0b0c0d", answer_ok).serve)
-    async with stage.activator(), await stage.connect() as client:
+    async with (
+        stage.activator(),
+        await stage.connect() as client,
+        trio.open_nursery() as sending,
+    ):
         # More than the kernel's buffers take, and the engine never reads it.
-        async with trio.open_nursery() as sending:
-            sending.start_soon(send_what_is_taken, client, post(b"x" * 20_000_000))
-            answer = Answer(await read_all(client))
-            sending.cancel_scope.cancel()
+        sending.start_soon(send_what_is_taken, client, post(b"x" * 20_000_000))
+        answer = Answer(await read_all(client))
+        sending.cancel_scope.cancel()
 
     assert answer.status == 413
     assert answer.body == b"big"
@@ -310,10 +309,8 @@ async def test_memory_stays_small_over_a_thousand_requests(
 
 
 async def send_what_is_taken(stream: trio.SocketStream, data: bytes) -> None:
-    try:
+    with contextlib.suppress(trio.BrokenResourceError):
         await stream.send_all(data)
-    except trio.BrokenResourceError:
-        pass
 
 
 def peak_memory(pid: int) -> int:
