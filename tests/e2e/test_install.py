@@ -19,6 +19,7 @@ TREES = (
 def fresh(suite: str) -> Iterator[Node]:
     """A node of our own: these tests take the installation away again."""
     with Node.boot(suite) as node:
+        node.copy_checkout()
         yield node
 
 
@@ -41,7 +42,6 @@ def install(node: Node, *arguments: str) -> str:
 
 
 def test_dry_run_says_and_does_nothing(fresh: Node) -> None:
-    fresh.copy_checkout()
     before = snapshot(fresh)
 
     said = install(fresh, "--dry-run")
@@ -118,8 +118,9 @@ def test_verify_is_silent_on_what_was_installed(fresh: Node) -> None:
 def test_tour_of_root_runs_beside_an_installed_system(fresh: Node) -> None:
     before = fresh.exec("systemctl list-units --all --plain --no-legend 'spark-*'").out
 
-    said = install(fresh, "--demo", "--once")
+    said = install(fresh, "--demo")
 
+    # Without a terminal it ends by itself.
     assert "no process, unit or socket of the tour is left" in said
     assert "left behind: no process, no mount, no cgroup" in said
     assert fresh.exec("systemctl list-units --all --plain --no-legend 'spark-*'").out == before
@@ -127,11 +128,14 @@ def test_tour_of_root_runs_beside_an_installed_system(fresh: Node) -> None:
 
 
 def test_tour_of_a_user_takes_the_users_own_manager(fresh: Node) -> None:
-    fresh.exec("useradd --create-home --uid 4321 visitor && loginctl enable-linger visitor")
+    fresh.exec(
+        "useradd --create-home --home-dir /srv/visitor --uid 4321 visitor"
+        " && loginctl enable-linger visitor"
+    )
     fresh.wait("[ -S /run/user/4321/systemd/private ]")
     # As a clone of his own, for he cannot read root's.
-    fresh.exec(f"cp -r {CHECKOUT} /home/visitor/clone && chown -R visitor: /home/visitor/clone")
-    settings = {"XDG_RUNTIME_DIR": "/run/user/4321", "HOME": "/home/visitor"}
+    fresh.exec(f"cp -r {CHECKOUT} /srv/visitor/clone && chown -R visitor: /srv/visitor/clone")
+    settings = {"XDG_RUNTIME_DIR": "/run/user/4321", "HOME": "/srv/visitor"}
 
     said = fresh.exec(
         "cd ~/clone && ./install.sh --demo --once",
@@ -146,12 +150,31 @@ def test_tour_of_a_user_takes_the_users_own_manager(fresh: Node) -> None:
     assert "spark-" not in left
 
 
+def test_tour_that_fails_shows_why_and_ends_with_1(fresh: Node) -> None:
+    model = f"{CHECKOUT}/models/demo-echo.yaml"
+    fault = "--socket {socket} --exit-at-start 3 --exit-message no-such-luck"
+    fresh.exec(f"cp {model} /tmp/kept && sed -i 's/--socket {{socket}}/{fault}/' {model}")
+
+    with pytest.raises(CommandFailed) as failure:
+        install(fresh, "--demo", "--once")
+
+    fresh.exec(f"cp /tmp/kept {model}")
+    said = str(failure.value)
+    assert "(status 1)" in said
+    assert "no-such-luck" in said
+    assert "    nothing  " not in said
+    assert "left behind: no process, no mount, no cgroup" in said
+
+
 def test_a_user_without_a_manager_is_told_what_to_run(fresh: Node) -> None:
-    fresh.exec("useradd --create-home loner; cp -r /home/visitor/clone /home/loner/clone")
-    fresh.exec("chown -R loner: /home/loner/clone")
+    fresh.exec(
+        "useradd --create-home --home-dir /srv/loner loner"
+        " && cp -r /srv/visitor/clone /srv/loner/clone"
+    )
+    fresh.exec("chown -R loner: /srv/loner/clone")
 
     done = fresh.exec("cd ~/clone && ./install.sh --demo --once", user="loner", check=False,
-                      env={"HOME": "/home/loner"})  # fmt: skip
+                      env={"HOME": "/srv/loner"})  # fmt: skip
 
     assert done.rc == 1
     assert "run: sudo ./install.sh --demo" in done.err
