@@ -100,6 +100,8 @@ fill() {
 }
 
 install_units() {
+    NGINX_CHANGED=no
+    was=$(nginx_unit)
     step "units: $UNITS"
     for file in units/spark-*@.* units/spark-*.service units/spark-*.path; do
         [ ! -e "$file" ] || fill <"$file" | put_listed 644 "$UNITS/${file#units/}"
@@ -119,7 +121,6 @@ install_units() {
 
 install_nginx() {
     step "nginx: $NGINX_CONF, an instance of our own on 127.0.0.1:8009"
-    NGINX_CHANGED=no
     for file in units/nginx/*; do
         [ -f "$file" ] || continue
         target=$SHARE/nginx/${file##*/}
@@ -127,6 +128,9 @@ install_nginx() {
         fill <"$file" | put_listed 644 "$target"
     done
 }
+
+# Everything of nginx's unit, for seeing whether it changed.
+nginx_unit() { cat $UNITS/spark-nginx.service $UNITS/spark-nginx.service.d/*.conf 2>/dev/null || true; }
 
 # What an earlier version wrote and this one does not.
 remove_leftovers() {
@@ -170,6 +174,10 @@ start_endpoint() {
             run "see: journalctl -u $unit" systemctl reload $unit
         fi
     done
+    if [ -n "$was" ] && [ "$was" != "$(nginx_unit)" ]; then
+        # It waits for streams, but what listens meanwhile is nobody.
+        say '    the unit of nginx changed; when no stream runs: systemctl restart spark-nginx.service'
+    fi
     # nginx reads the list from a file, and the first one has to be there.
     run 'see: journalctl -u spark-models.service' systemctl start spark-models.service
 }
