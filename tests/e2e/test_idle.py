@@ -51,7 +51,7 @@ def test_looking_does_not_keep_it_awake(stack: Stack) -> None:
         stack.node.wait(f'[ -z "$(docker ps -q --filter name=spark-{MODEL.name})" ]', timeout=25)
     finally:
         watcher.terminate()
-        watcher.wait()
+        watcher.communicate()
 
 
 def test_a_thousand_clients_on_a_cold_model_are_one_start(stack: Stack) -> None:

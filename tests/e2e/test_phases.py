@@ -24,13 +24,13 @@ while :; do
         "$(spark-model status {NAME} | tr '\\n' '|')" \\
         "$(systemctl show -P StatusText spark-runner@{NAME}.service)" \\
         "$(spark-model status {NAME} --json | tr '\\n' ' ')"
-done
+done >/root/phases.seen
 """
 # Really takes memory of the machine, until its standard input ends.
 HOLD = """exec python3 -c '
-import sys
-taken = bytearray({bytes})
-taken[::4096] = b"x" * len(taken[::4096])
+import mmap, sys
+populate = 0x8000  # MAP_POPULATE of linux/mman.h: really there when the call returns
+taken = mmap.mmap(-1, {bytes}, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | populate)
 print("taken", flush=True)
 sys.stdin.read()
 '"""
@@ -81,7 +81,7 @@ def test_status_names_each_phase_and_what_is_waited_for(stack: Stack) -> None:
     with stack.enabled(holder, slow):
         watcher = stack.node.start(WATCH)
         try:
-            first = stack.asking(holder.url, holder.name, "--max-tokens", "80")
+            first = stack.asking(holder.url, holder.name, "--max-tokens", "200")
             wait_for_stream(first)
             second = stack.asking(slow.url, NAME, "--max-tokens", "2000")
             stack.wait_for_phase(NAME, "queued")
@@ -96,8 +96,8 @@ def test_status_names_each_phase_and_what_is_waited_for(stack: Stack) -> None:
             watcher.terminate()
         finish(first)
         finish(second)
-        assert watcher.stdout is not None
-        seen = read_watch(watcher.stdout.read().decode())
+        watcher.communicate()
+        seen = read_watch(stack.node.exec("cat /root/phases.seen").out)
 
     print()
     for phase in PHASES:
