@@ -15,6 +15,7 @@ import trio
 
 from spark_activator.activator.desk import Desk
 from spark_activator.activator.exchange import EngineUnreachable, Exchange, connect
+from spark_activator.activator.relay import RelayError
 from spark_activator.activator.wire import ClientGone, Gone, Wire
 from spark_activator.activator.words import situation
 from spark_activator.errors import Refusal
@@ -61,6 +62,8 @@ class Connection:
                 await self._part()
             except Gone:
                 pass
+            except RelayError:
+                raise  # nobody can be served any more: systemd starts another one
             except Exception:  # one request's bug must not end the streams of all others
                 logger.exception("Request %s met a bug", self._id)
                 await self._own_up()
@@ -119,14 +122,24 @@ class Connection:
                     before = activation
                 else:
                     with upstream:
-                        self._exchange = Exchange(self._client, upstream, head, body, self._id)
-                        await self._exchange.run(arrived, desk.presence, desk.relay)
+                        exchange = Exchange(self._client, upstream, head, body, self._id)
+                        await self._forward(exchange, arrived)
                     return
             logger.warning("The engine of activation '%s' does not listen", activation)
             with trio.move_on_after(DEATH_NOTICE_LIMIT) as waiting:
                 await desk.demand.wait_gone(activation)
             if waiting.cancelled_caught:
                 raise Refusal("engine_died", "the engine does not listen")
+
+    async def _forward(self, exchange: Exchange, arrived: bytes) -> None:
+        assert self._head is not None
+        self._exchange, began = exchange, trio.current_time()
+        try:
+            await exchange.run(arrived, self._desk.presence, self._desk.relay)
+        finally:
+            asked, took = f"{self._head.method} {self._head.path}", trio.current_time() - began
+            status = exchange.status or "no answer"
+            logger.info("%s: %s: %s, over after %.1f s", self._id, asked, status, took)
 
     async def _hold(self) -> str:
         """Wait until the engine is there, as long as the client waits."""
@@ -144,6 +157,7 @@ class Connection:
         ):
             return await demand.wait_ready()
         if gone:
+            logger.info("%s: the client left before the engine was ready", self._id)
             raise ClientGone
         line = demand.line
         eta = line.eta if isinstance(line, Queued | Starting) else None
@@ -155,7 +169,7 @@ class Connection:
     async def _refuse(self, refusal: Refusal) -> None:
         self._desk.counts.refused(refusal.code)
         asked = f"{self._head.method} {self._head.path}" if self._head else "request"
-        logger.info("Refused %s %s: %s: %s", asked, self._id, refusal.code, refusal.message)
+        logger.info("%s: refused %s: %s: %s", self._id, asked, refusal.code, refusal.message)
         head_only = self._head is not None and self._head.method == "HEAD"
         await self._client.send_all(refusal_answer(refusal, self._id, head_only=head_only))
 

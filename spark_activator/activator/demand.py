@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 
 import trio
 
+from spark_activator.activator.held import Held
 from spark_activator.activator.idle import IdleClock
 from spark_activator.activator.runnerline import RunnerLine, RunnerLost
 from spark_activator.errors import REFUSALS, Refusal
@@ -54,20 +55,11 @@ LOST_PAUSE = 0.1
 _ACTIVATION = re.compile(r"[0-9a-f]{8}")
 
 
-class _Outcome:
-    """What those who wait now will be told, once; nothing when the model is ready."""
-
-    def __init__(self) -> None:
-        self.known = trio.Event()
-        self.refusal: Refusal | None = None
-
-
 class Demand:
     """All requests for one model, and the runner's answer; `run` must be running.
 
     Attributes:
         line: What the runner said last; None while nothing is asked of it.
-        waiting: Requests that are held.
     """
 
     def __init__(
@@ -77,16 +69,19 @@ class Demand:
         self._clock = clock
         self._changed = changed
         self.line: FromRunner | None = None
-        self.waiting = 0
+        self._held = Held()
         self._served = 0
         self._none_served = trio.Event()
         self._activation: str | None = None
         self._gone = trio.Event()
-        self._outcome = _Outcome()
         self._wanted = trio.Event()
         self._edge = trio.Event()
         self._runner: RunnerLine | None = None
-        self._closed: Refusal | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many requests are held."""
+        return self._held.count
 
     @contextmanager
     def request(self) -> Iterator[None]:
@@ -121,19 +116,7 @@ class Demand:
         Raises:
             Refusal: It is not coming.
         """
-        self.waiting += 1
-        try:
-            while self._activation is None:
-                if self._closed is not None:
-                    raise _copy(self._closed)
-                outcome = self._outcome
-                self._wanted.set()
-                await outcome.known.wait()
-                if outcome.refusal is not None:
-                    raise _copy(outcome.refusal)
-            return self._activation
-        finally:
-            self.waiting -= 1
+        return await self._held.wait(lambda: self._activation, lambda: self._wanted.set())
 
     async def wait_gone(self, activation: str) -> None:
         """Wait until the runner, too, knows that *activation* is dead."""
@@ -142,8 +125,7 @@ class Demand:
 
     def refuse(self, refusal: Refusal) -> None:
         """Refuse all who wait and all who come; who is served is left alone."""
-        self._closed = refusal
-        self._settle(refusal)
+        self._held.close(refusal)
 
     async def bye(self) -> None:
         """Tell the runner that nobody needs the model any more."""
@@ -242,7 +224,7 @@ class Demand:
     def _ready(self, activation: str) -> None:
         self._activation = activation
         self._clock.model_ready(trio.current_time())
-        self._settle(None)
+        self._held.look()
 
     def _forget_engine(self) -> None:
         self._activation = None
@@ -259,14 +241,4 @@ class Demand:
 
     def _give_up(self, refusal: Refusal) -> None:
         self._clock.demand_ended()
-        self._settle(refusal)
-
-    def _settle(self, refusal: Refusal | None) -> None:
-        outcome, self._outcome = self._outcome, _Outcome()
-        outcome.refusal = refusal
-        outcome.known.set()
-
-
-def _copy(refusal: Refusal) -> Refusal:
-    # One exception raised in a thousand tasks would collect their tracebacks.
-    return Refusal(refusal.code, refusal.message, retry_after=refusal.retry_after)
+        self._held.refuse(refusal)

@@ -93,7 +93,12 @@ class Exchange:
         if self._client_gone:
             raise ClientGone
         if going_on:
-            relayed = await relay.run(self._client.sock, self._upstream.sock, request_body=0)
+            try:
+                relayed = await relay.run(self._client.sock, self._upstream.sock, request_body=0)
+            except trio.Cancelled:  # the drain has taken too long
+                self._client.break_off()
+                raise
+            # An engine that closes with some of the body unread had all it wanted.
             if relayed.cut and self._body.complete:
                 self._cut()
 
@@ -166,7 +171,7 @@ class Exchange:
             try:
                 data = await self._upstream.receive()
             except UpstreamGone:
-                return False  # it closed with some of the body unread: it had all it wanted
+                return False  # see `run`: the body is not complete
             if not data:
                 return False
             await self._client.send_all(data)

@@ -257,6 +257,17 @@ async def test_engine_that_died_before_the_connect_is_asked_for_once_more(
     assert [asked.body for asked in engine.asked] == [b"once"]
 
 
+async def test_engine_that_stays_dead_is_an_honest_refusal(
+    stage: Stage, nursery: trio.Nursery
+) -> None:
+    # The runner keeps saying that it is there.
+    await start_runner(stage, nursery, ready_script("deaddead"))
+    async with stage.activator():
+        answer = await stage.post()
+
+    assert (answer.status, answer.code) == (503, "engine_died")
+
+
 async def test_engine_that_is_a_link_is_not_followed(stage: Stage, nursery: trio.Nursery) -> None:
     engine = await start_engine(stage, nursery, activation="0a0b0c0d")
     planted = stage.layout.upstream(NAME) / "11111111"
@@ -439,6 +450,9 @@ async def test_drain_has_an_end(tmp_path: Path, nursery: trio.Nursery) -> None:
         await client.receive_some()
         process.send_signal(signal.SIGTERM)
         assert await wait_exit(process, limit=3) == 0
+        # This answer has no length: only a reset tells it from a whole one.
+        with pytest.raises(trio.BrokenResourceError):
+            await client.receive_some()
     stage.close()
 
 

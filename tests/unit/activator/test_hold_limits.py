@@ -1,0 +1,83 @@
+"""How long a connection is held, on a clock that jumps."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+import trio
+import trio.testing
+
+from spark_activator.activator.connection import HEAD_LIMIT, HOLD_LIMIT, Connection
+from spark_activator.activator.demand import Demand
+from spark_activator.activator.desk import Desk
+from spark_activator.activator.idle import IdleClock
+from spark_activator.activator.presence import Presence
+from spark_activator.activator.relay import Relay
+from spark_activator.catalog.model import Engine, Model, Source
+from spark_activator.layout import Layout
+from spark_activator.protocol import FromRunner, Starting
+
+
+@asynccontextmanager
+async def client_of(line: FromRunner | None) -> AsyncIterator[tuple[socket.socket, IdleClock]]:
+    """A client of an activator whose runner has said *line* and says nothing more."""
+    nowhere = Path("/nonexistent")
+    clock = IdleClock(60.0, trio.current_time())
+    demand = Demand("story", Layout(nowhere, nowhere, nowhere, nowhere), clock, lambda: None)
+    demand.line = line
+    presence = Presence()
+    model = Model(name="story", port=0, engine=Engine.PROCESS, source=Source("none"), memory=1)
+    # Nothing gets as far as the relay.
+    relay = cast("Relay", None)
+    desk = Desk(model, nowhere, clock=clock, demand=demand, presence=presence, relay=relay)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with theirs:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Connection(ours, desk).serve)
+            yield theirs, clock
+            nursery.cancel_scope.cancel()
+    presence.close()
+
+
+REQUEST = b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+
+
+async def test_held_client_hears_from_us_before_it_gives_up(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with client_of(Starting("weights", 0.5, 400.0)) as (client, clock):
+        client.send(REQUEST)
+        await trio.sleep(HOLD_LIMIT - 1)
+        assert clock.in_flight == 1
+        await trio.sleep(2)
+        answer = client.recv(4096)
+        assert clock.in_flight == 0
+
+    assert HOLD_LIMIT < 300  # what clients and SDKs wait
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b'"code": "model_loading"' in answer
+    assert b"\r\nRetry-After: 60\r\n" in answer
+    assert b"weights 50%" in answer
+
+
+async def test_client_that_sends_no_head_is_closed_without_a_word(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with client_of(None) as (client, clock):
+        await trio.sleep(HEAD_LIMIT + 1)
+        assert client.recv(4096) == b""
+        assert clock.in_flight == 0
+
+
+async def test_client_that_sends_half_a_head_is_told(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with client_of(None) as (client, _clock):
+        client.send(REQUEST[:20])
+        await trio.sleep(HEAD_LIMIT + 1)
+        assert client.recv(4096).startswith(b"HTTP/1.1 408 ")
