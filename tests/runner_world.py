@@ -156,10 +156,11 @@ class Unit(threading.Thread):
         }
         self.starts += 1
         code = (
-            "import os, sys; sys.path.insert(0, {root!r}); os.environ['LISTEN_PID'] = str(os.getpid()); "
-            "import runpy; sys.argv[1:] = [{name!r}]; "
-            "runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
-        ).format(root=ROOT, name=self.model, module=self._module)
+            f"import os, runpy, sys; sys.path.insert(0, {ROOT!r}); "
+            "os.environ['LISTEN_PID'] = str(os.getpid()); "
+            f"sys.argv[1:] = [{self.model!r}]; "
+            f"runpy.run_module({self._module!r}, run_name='__main__', alter_sys=True)"
+        )
 
         def place() -> None:
             # First out of the way, then to 3, 4, …
@@ -176,7 +177,7 @@ class Unit(threading.Thread):
                 stdout=log,
                 stderr=log,
                 close_fds=False,
-                preexec_fn=place,  # noqa: PLW1509
+                preexec_fn=place,
             )
 
     def _hear(self) -> bool:

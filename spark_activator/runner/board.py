@@ -12,7 +12,7 @@ from pathlib import Path
 from spark_activator import notify
 from spark_activator.protocol import Queued, Ready, Starting
 from spark_activator.runner.demand import Demand
-from spark_activator.runner.lease import boottime
+from spark_activator.runner.gpu_files import boottime
 from spark_activator.runner.lock import write_text
 from spark_activator.state import Phase, State
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from spark_activator.errors import SparkError
 from spark_activator.protocol import (
     MAX_LINE,
     PROTOCOL,
@@ -21,19 +22,18 @@ from spark_activator.protocol import (
     decode_hello,
     encode,
 )
-from spark_activator.errors import SparkError
 from spark_activator.runner.demand import CLOSE_LIMIT, Claim, Demand
 from spark_activator.runner.lines import LineReader, LineTooLong
 
 logger = logging.getLogger(__name__)
 
+OnControl = Callable[[Control], Awaitable[Answer]]
+
 # Who connects says who it is in the same breath.
 HELLO_LIMIT = 5.0
 
 
-async def serve(
-    stream: trio.SocketStream, demand: Demand, control: Callable[[Control], Awaitable[Answer]]
-) -> None:
+async def serve(stream: trio.SocketStream, demand: Demand, control: OnControl) -> None:
     """Serve one connection to its end; a bad line ends it, never the process."""
     async with stream:
         reader = LineReader(stream, MAX_LINE)
@@ -61,7 +61,7 @@ async def serve(
 async def _serve_control(
     stream: trio.SocketStream,
     reader: LineReader,
-    control: Callable[[Control], Awaitable[Answer]],
+    control: OnControl,
 ) -> None:
     with trio.fail_after(HELLO_LIMIT):
         line = await reader.read()

@@ -2,101 +2,25 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from spark_activator.catalog.host import Gpu, HostSettings
-from spark_activator.catalog.model import Engine as EngineKind
+from spark_activator.catalog.host import HostSettings
 from spark_activator.catalog.model import Model
 from spark_activator.errors import EngineFailed
 from spark_activator.layout import Layout
-from spark_activator.runner import spec, upstream
-from spark_activator.runner.dockerd import CALL_LIMIT, START_LIMIT, Dockerd, Missing
-from spark_activator.runner.memory import read_memory
+from spark_activator.runner import machine, spec, upstream
+from spark_activator.runner.dockerd import START_LIMIT, Dockerd, Missing
+from spark_activator.runner.ours import ASK_AGAIN, Found, find_all, remove
 
 if TYPE_CHECKING:
     import docker
 
-logger = logging.getLogger(__name__)
-
-JOURNALD = "/run/systemd/journal/socket"
-# What the nvidia runtime would give, named, so that a daemon-reload leaves it.
-GPU_NODES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
-CDI_DIRECTORIES = ("/etc/cdi", "/var/run/cdi")
-# Docker is asked again this often while it is away.
-ASK_AGAIN = 1.0
 # The last words of an engine that has ended are read within milliseconds.
 LAST_WORDS_LIMIT = 1.0
-# A container that is being removed by somebody else is gone within seconds.
-REMOVAL_LIMIT = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A container with our label."""
-
-    id: str
-    model: str
-    config: str
-    activation: str
-    running: bool
-
-
-async def find_all(dockerd: Dockerd, layout: Layout) -> list[Found]:
-    """List every container of ours.
-
-    Raises:
-        EngineFailed: Docker does not answer.
-    """
-    ours = [spec.MODEL_LABEL, f"{spec.RUN_LABEL}={layout.run}"]
-    listed = await dockerd.call(
-        "list containers", lambda api: api.containers(all=True, filters={"label": ours})
-    )
-    return [_found(entry) for entry in listed]
-
-
-async def remove(dockerd: Dockerd, layout: Layout, name: str) -> None:
-    """End and remove every container of the model *name*; on return there is none.
-
-    Raises:
-        EngineFailed: Docker does not answer, or cannot remove one.
-    """
-    deadline = trio.current_time() + REMOVAL_LIMIT + spec.STOP_TIMEOUT
-    while left := [found for found in await find_all(dockerd, layout) if found.model == name]:
-        for found in left:
-            await _remove_one(dockerd, found)
-        if trio.current_time() > deadline:
-            raise EngineFailed("start_failed", f"Docker cannot remove the container of '{name}'")
-        await trio.lowlevel.checkpoint()
-
-
-async def _remove_one(dockerd: Dockerd, found: Found) -> None:
-    try:
-        if found.running:
-            await dockerd.call(
-                "stop the engine",
-                lambda api: api.stop(found.id, timeout=spec.STOP_TIMEOUT),
-                limit=spec.STOP_TIMEOUT + CALL_LIMIT,
-            )
-        await dockerd.call(
-            "remove the engine",
-            lambda api: api.remove_container(found.id, force=True, v=True),
-            limit=START_LIMIT,
-        )
-    except Missing:
-        pass
-    except EngineFailed as error:
-        if error.code == "docker_unavailable":
-            raise
-        # Somebody else may be removing it: look again, a little later.
-        await trio.sleep(ASK_AGAIN)
 
 
 class ContainerEngine:
@@ -117,7 +41,9 @@ class ContainerEngine:
     async def adopt(self) -> bool:
         """See `engine.Engine.adopt`."""
         await self._dockerd.ping()
-        ours = [f for f in await find_all(self._dockerd, self._layout) if f.model == self._model.name]
+        ours = [
+            f for f in await find_all(self._dockerd, self._layout) if f.model == self._model.name
+        ]
         self.may_exist = bool(ours)
         fit = [found for found in ours if self._fits(found)]
         if len(ours) == 1 and fit:
@@ -133,12 +59,19 @@ class ContainerEngine:
         """See `engine.Engine.start`."""
         name, model = spec.container_name(self._model.name), self._model
         image = await self._image()
-        machine = await self._machine(image, activation)
-        body = spec.container(model, image, machine, config=self._config, activation=activation)
+        place = await machine.prepare(
+            model,
+            image,
+            activation,
+            layout=self._layout,
+            host=self._host,
+            dockerd=self._dockerd,
+        )
+        body = spec.container(model, image, place, config=self._config, activation=activation)
         self.may_exist = True
 
         def make(api: docker.APIClient) -> str:
-            made = api.create_container_from_config(body, name)
+            made = api.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
             api.start(made["Id"])
             return str(made["Id"])
 
@@ -261,7 +194,8 @@ class ContainerEngine:
         wanted = self._model.image.pull_spec
         try:
             image = await self._dockerd.call(
-                "look at the image", lambda api: api.inspect_image(wanted)
+                "look at the image",
+                lambda api: api.inspect_image(wanted),  # type: ignore[no-untyped-call]
             )
         except Missing as error:
             raise self._image_missing() from error
@@ -277,71 +211,3 @@ class ContainerEngine:
             f"the image of '{self._model.name}' is not on this machine "
             f"(run: docker pull {self._model.image.pull_spec})",
         )
-
-    async def _machine(self, image: spec.ImageFacts, activation: str) -> spec.Machine:
-        assert self._model.image is not None
-        digest = (self._model.image.digest or image.id).removeprefix("sha256:")
-        gpu = Gpu.NONE if self._model.image.cpu else await self._gpu()
-        parent = self._layout.upstream(self._model.name)
-        try:
-            cache = upstream.shared_directory(self._layout.state / "cache", digest)
-            group = upstream.make(parent, activation)
-        except OSError as error:
-            raise EngineFailed(
-                "state_unwritable", f"cannot make the engine's directories: {error.strerror}"
-            ) from error
-        return spec.Machine(
-            run=str(self._layout.run),
-            upstream=str(parent / activation),
-            group=group,
-            cache=str(cache),
-            files=str(self._layout.state / "files"),
-            memory=read_memory().total,
-            hub=self._hub(),
-            gpu=gpu,
-            nodes=_gpu_nodes() if gpu is Gpu.RUNTIME else (),
-            journald=os.path.exists(JOURNALD),
-        )
-
-    async def _gpu(self) -> Gpu:
-        if self._host.gpu is not Gpu.AUTO:
-            return self._host.gpu
-        if not _gpu_nodes():
-            return Gpu.NONE
-        info = await self._dockerd.call("say what it can do", lambda api: api.info())
-        described = any(Path(place).glob("nvidia*") for place in CDI_DIRECTORIES)
-        return Gpu.CDI if info.get("CDISpecDirs") and described else Gpu.RUNTIME
-
-    def _hub(self) -> str | None:
-        model = self._model.source.model
-        if self._model.engine is not EngineKind.VLLM or model.startswith("/"):
-            return self._host.hub_caches[0] if self._host.hub_caches else None
-        folder = "models--" + model.replace("/", "--")
-        for place in self._host.hub_caches:
-            if os.path.isdir(os.path.join(place, folder)):
-                return place
-        raise EngineFailed(
-            "weights_missing",
-            f"the weights of '{model}' are in none of the hub caches of host.yaml "
-            f"(run: huggingface-cli download {model})",
-        )
-
-
-def _found(entry: dict[str, Any]) -> Found:
-    labels = entry.get("Labels") or {}
-    return Found(
-        str(entry["Id"]),
-        str(labels.get(spec.MODEL_LABEL, "")),
-        str(labels.get(spec.CONFIG_LABEL, "")),
-        str(labels.get(spec.ACTIVATION_LABEL, "")),
-        entry.get("State") == "running",
-    )
-
-
-def _gpu_nodes() -> tuple[str, ...]:
-    numbered = sorted(node.name for node in Path("/dev").glob("nvidia[0-9]*"))
-    if not numbered:
-        return ()
-    return tuple(
-        f"/dev/{node}" for node in (*numbered, *GPU_NODES) if os.path.exists(f"/dev/{node}")
-    )

@@ -12,7 +12,7 @@ from enum import Enum
 import trio
 
 from spark_activator.protocol import FromRunner, Queued, Ready, Starting, Stopping, Yield
-from spark_activator.runner.lease import boottime
+from spark_activator.runner.gpu_files import boottime
 
 # How long the model is kept for an activator that was lost.  systemd restarts
 # one within a second; its own timeouts (start of a slow machine) are below this.

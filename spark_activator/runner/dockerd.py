@@ -88,6 +88,7 @@ class Dockerd:
         """
         with trio.CancelScope(shield=True):
             return await self.call(what, act, limit=limit)
+        raise AssertionError  # nobody cancels that scope
 
     async def follow(
         self, container: str, on_piece: Callable[[bytes], None], *, since: float | None
@@ -126,7 +127,6 @@ class Dockerd:
             Missing: There is no such container.
             EngineFailed: Docker does not answer, or has gone away.
         """
-
         # No limit: it ends when the container does, or with Docker.
         result = await self._in_thread(
             lambda: _translated(

@@ -11,40 +11,33 @@ A runner carries out only the step that names itself.
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import logging
 import os
-import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import trio
 
 from spark_activator.catalog.model import Model
-from spark_activator.errors import EngineFailed
-from spark_activator.runner.lock import Lock, is_free, open_lock, read_json, write_json
+from spark_activator.runner.gpu_files import (
+    alive,
+    boottime,
+    lease_lock_path,
+    open_plan_lock,
+    read_lease,
+    read_ticket,
+    unwritable,
+)
+from spark_activator.runner.lock import Lock, write_json
 from spark_activator.runner.plan import Lease, LeaseState, Plan, Settings, Ticket, plan
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# The lock is held for well under 50 ms, so asking again is cheaper than a
-# thread that waits: a cancelled wait would leave a thread behind that takes
-# the lock for nobody.
-ASK_AGAIN = 0.005
 # An engine initialises for minutes; a quarter of a second is no part of that.
 INIT_POLL = 0.25
-# Longer than this it is held by a process that was stopped or hangs; its
-# watchdog ends it (30 s), and we say what we wait for.
-PLAN_LIMIT = 40.0
-
-
-def boottime() -> float:
-    """Return seconds since boot, suspend included: the clock of every stamp in the files."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Desk:
@@ -83,7 +76,9 @@ class Desk:
                     lock.restore(fd)
 
         await self.under_plan(take_back)
-        if self.lease_lock.held:
+        if not self.lease_lock.held:
+            self.init_lock.release()
+        else:
             self._lease = read_lease(self.directory, self.name)
         if self.ticket_lock.held:
             self._ticket = read_ticket(self.directory, self.name)
@@ -127,12 +122,24 @@ class Desk:
         self.drop_ticket()
         return True
 
-    def describe(self, state: LeaseState | None = None, **changes: Any) -> None:
+    def describe(
+        self,
+        state: LeaseState | None = None,
+        *,
+        in_flight: int | None = None,
+        activation: str | None = None,
+        baseline: int | None = None,
+    ) -> None:
         """Say something else of our lease; never fatal, since only the lock counts."""
-        if state is not None and state is not self._lease.state:
-            changes.update(state=state, since=boottime())
-        now = {**asdict(self._lease), **changes}
-        self._lease = Lease(**now)
+        old = self._lease
+        self._lease = replace(
+            old,
+            state=old.state if state is None else state,
+            since=old.since if state in (None, old.state) else boottime(),
+            in_flight=old.in_flight if in_flight is None else in_flight,
+            activation=old.activation if activation is None else activation,
+            baseline=old.baseline if baseline is None else baseline,
+        )
         try:
             write_json(self._path("lease"), asdict(self._lease))
         except OSError as error:
@@ -145,7 +152,7 @@ class Desk:
             EngineFailed: The directory cannot be used.
         """
         try:
-            while not self.init_lock.take_nowait():
+            while not self.init_lock.take_nowait():  # noqa: ASYNC110  # a lock has no event
                 await trio.sleep(INIT_POLL)
         except OSError as error:
             raise unwritable(self.directory, error) from error
@@ -208,83 +215,3 @@ class Desk:
             self._path(kind).unlink(missing_ok=True)
         except OSError as error:
             logger.warning("Failed to remove the description of our %s, ignoring: %s", kind, error)
-
-
-def lease_lock_path(directory: Path, name: str) -> Path:
-    """Return the lock file of the lease of *name*."""
-    return directory / f"lease-{name}.lock"
-
-
-def unwritable(directory: Path, error: OSError) -> EngineFailed:
-    """Say that *directory* cannot be used."""
-    reason = os.strerror(error.errno) if error.errno else str(error)
-    logger.error("Cannot use '%s': %s", directory, error)
-    return EngineFailed("state_unwritable", f"cannot record who uses the GPU: {reason}")
-
-
-async def open_plan_lock(directory: Path) -> int:
-    """Take `plan.lock`; whoever closes the descriptor that is returned frees it.
-
-    Raises:
-        OSError: The directory cannot be used, or the lock was not freed in time.
-    """
-    # tmpfiles.d makes it on a machine; under a user manager nobody else does.
-    directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-    fd = open_lock(directory / "plan.lock")
-    try:
-        with trio.fail_after(PLAN_LIMIT):
-            while True:
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    return fd
-                except BlockingIOError:
-                    await trio.sleep(ASK_AGAIN)
-    except trio.TooSlowError as error:
-        os.close(fd)
-        raise OSError(errno.ETIMEDOUT, "the plan is held by somebody") from error
-    except BaseException:
-        os.close(fd)
-        raise
-
-
-def alive(directory: Path, kind: str) -> list[str]:
-    """Name the models whose lock of *kind* is held; ask only under the plan's lock."""
-    names = sorted(
-        path.name.removeprefix(f"{kind}-").removesuffix(".lock")
-        for path in directory.glob(f"{kind}-*.lock")
-    )
-    return [name for name in names if not is_free(directory / f"{kind}-{name}.lock")]
-
-
-def read_lease(directory: Path, name: str) -> Lease:
-    """Read the description of a lease that is held; what is missing or wrong is unknown."""
-    body = read_json(directory / f"lease-{name}.json")
-    try:
-        state = LeaseState(body.get("state", ""))
-    except ValueError:
-        return Lease(name)
-    return Lease(
-        name,
-        _number(body.get("memory")),
-        state,
-        _number(body.get("in_flight")) or 0,
-        float(_number(body.get("since")) or 0),
-        body.get("activation") if isinstance(body.get("activation"), str) else None,
-        _number(body.get("baseline")),
-    )
-
-
-def read_ticket(directory: Path, name: str) -> Ticket:
-    """Read the description of a ticket that is held; one without an age came just now."""
-    body = read_json(directory / f"ticket-{name}.json")
-    since = body.get("since")
-    return Ticket(
-        name,
-        _number(body.get("memory")),
-        float(since) if isinstance(since, (int, float)) else boottime(),
-        _number(body.get("priority")) or 0,
-    )
-
-
-def _number(value: object) -> int | None:
-    return int(value) if isinstance(value, (int, float)) else None

@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 
 async def _run(
     name: str, layout: Layout, listener: socket.socket, stored: dict[str, list[int]]
-) -> None:
-    await Runner(name, layout, listener).run(stored)
+) -> bool:
+    return await Runner(name, layout, listener).run(stored)
 
 
 def main(argv: list[str]) -> int:
@@ -35,8 +35,8 @@ def main(argv: list[str]) -> int:
     passed = listen.inherited()
     try:
         listener = listen.listener(passed, "runner")
-        trio.run(_run, argv[0], Layout.from_environment(os.environ), listener, passed)
+        layout = Layout.from_environment(os.environ)
+        return 0 if trio.run(_run, argv[0], layout, listener, passed) else 1
     except SparkError as error:
         logger.error("%s", error.message)
         return 1
-    return 0

@@ -32,8 +32,12 @@ STOP_MARGIN = 15.0
 MAX_LINE = 131072
 
 
-class _Lost(Exception):
+class _LostError(Exception):
     """The supervisor closed the connection, or never answered."""
+
+
+class _NobodyThereError(EngineFailed):
+    """No supervisor listens."""
 
 
 class ProcessEngine:
@@ -56,6 +60,7 @@ class ProcessEngine:
 
     async def adopt(self) -> bool:
         """See `engine.Engine.adopt`."""
+        self.may_exist = True  # as far as we know, until it is said
         event = await self._ask({"adopt": True})
         self.may_exist = event.get("event") == "running"
         if not self.may_exist:
@@ -109,7 +114,7 @@ class ProcessEngine:
                 elif event.get("event") == "exited":
                     self.may_exist = False
                     return f"exited with status {event.get('status')}"
-        except _Lost:
+        except _LostError:
             return "ended together with its supervisor"
         finally:
             self._followed = False
@@ -121,26 +126,33 @@ class ProcessEngine:
 
     async def stop(self) -> None:
         """See `engine.Engine.stop`."""
-        if not self.may_exist:
+        # The second time with a connection of our own, where the first was lost.
+        for _ in range(2):
+            if self.may_exist:
+                await self._end()
             await self._hang_up()
-            return
+            if not self.may_exist:
+                return
+        raise EngineFailed("start_failed", f"the engine of '{self._name}' does not end")
+
+    async def _end(self) -> None:
+        try:
+            if self._stream is None:
+                event = await self._ask({"adopt": True})
+                self.may_exist = event.get("event") == "running"
+        except _NobodyThereError:
+            # systemd ends what a supervisor leaves behind.
+            self.may_exist = False
         with trio.move_on_after(STOP_TIMEOUT + STOP_MARGIN):
             try:
-                await self._send({"stop": {"grace": float(STOP_TIMEOUT)}})
+                if self.may_exist:
+                    await self._send({"stop": {"grace": float(STOP_TIMEOUT)}})
                 if self._followed:
                     await self._over.wait()
                 while self.may_exist:
-                    event = await self._next()
-                    self.may_exist = event.get("event") != "exited"
-            except _Lost:
+                    self.may_exist = (await self._next()).get("event") != "exited"
+            except _LostError:
                 pass
-        await self._hang_up()
-        if self.may_exist:
-            # The connection is gone, the engine may not be: ask anew.
-            event = await self._ask({"adopt": True})
-            self.may_exist = event.get("event") == "running"
-            if self.may_exist:
-                raise EngineFailed("start_failed", "the engine does not end")
 
     @property
     def _parent(self) -> Path:
@@ -162,30 +174,31 @@ class ProcessEngine:
                 while (event := await self._next()).get("event") == "log":
                     logger.error("engine: %s", event.get("line"))
                 return event
-        except (OSError, trio.TooSlowError, _Lost) as error:
+        except (OSError, trio.TooSlowError, _LostError) as error:
             logger.error("The supervisor of '%s' does not answer: %r", self._name, error)
-            raise EngineFailed(
-                "start_failed", f"the supervisor of '{self._name}' does not answer"
-            ) from error
+            words = f"the supervisor of '{self._name}' does not answer"
+            if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+                raise _NobodyThereError("start_failed", words) from error
+            raise EngineFailed("start_failed", words) from error
 
     async def _send(self, body: dict[str, Any]) -> None:
         if self._stream is None:
-            raise _Lost
+            raise _LostError
         try:
             await self._stream.send_all(json.dumps(body).encode() + b"\n")
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise _Lost from error
+            raise _LostError from error
 
     async def _next(self) -> dict[str, Any]:
         if self._lines is None:
-            raise _Lost
+            raise _LostError
         try:
             line = await self._lines.read()
             body = json.loads(line) if line else None
         except (trio.BrokenResourceError, trio.ClosedResourceError, ValueError) as error:
-            raise _Lost from error
+            raise _LostError from error
         if not isinstance(body, dict):
-            raise _Lost
+            raise _LostError
         return body
 
     async def _hang_up(self) -> None:

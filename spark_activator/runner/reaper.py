@@ -17,7 +17,7 @@ import trio
 
 from spark_activator.errors import SparkError
 from spark_activator.layout import Layout
-from spark_activator.runner import container, logs, settings, upstream
+from spark_activator.runner import logs, ours, settings, upstream
 from spark_activator.runner.dockerd import Dockerd
 from spark_activator.runner.lease import Desk
 from spark_activator.runner.lock import Lock
@@ -37,7 +37,7 @@ async def reap(layout: Layout, dockerd: Dockerd, name: str) -> bool:
     if not await desk.under_plan(lock.take_nowait):
         return False
     try:
-        await container.remove(dockerd, layout, name)
+        await ours.remove(dockerd, layout, name)
         upstream.remove_all(layout.upstream(name))
     finally:
         desk.free_foreign(lock)

@@ -14,33 +14,27 @@ import trio
 
 from spark_activator import notify
 from spark_activator.catalog.frozen import config_hash
-from spark_activator.catalog.model import Engine as EngineKind
 from spark_activator.catalog.model import Model
 from spark_activator.errors import EngineFailed
 from spark_activator.layout import Layout
 from spark_activator.protocol import Answer, Control, Failed, Queued, Ready, Starting, Stopping
-from spark_activator.runner import connection, settings, upstream
-from spark_activator.runner.activation import Activation, Tools, failed_line
+from spark_activator.runner import settings
+from spark_activator.runner.activation import Activation
 from spark_activator.runner.board import Board
-from spark_activator.runner.container import ContainerEngine, find_all, remove
+from spark_activator.runner.course import Course, Tools
 from spark_activator.runner.demand import KEPT, Claim, Demand
-from spark_activator.runner.dockerd import Dockerd
+from spark_activator.runner.door import Door
 from spark_activator.runner.ending import Ending, Why
-from spark_activator.runner.engine import Engine
+from spark_activator.runner.engines import Engines
 from spark_activator.runner.lease import Desk
-from spark_activator.runner.plan import Plan, Take, Wait
-from spark_activator.runner.process import ProcessEngine
-from spark_activator.runner.reaper import reap
-from spark_activator.runner.watch import DirectoryWatch
-from spark_activator.state import Phase
+from spark_activator.runner.queueing import wait_for_lease
+from spark_activator.runner.way_down import failed_line
 
 logger = logging.getLogger(__name__)
 
 # Nobody came (a restart, a person's `start`), or the last start failed and the
 # client's next try is near.
 LINGER = 5.0
-# Out of descriptors: connections end meanwhile.
-ACCEPT_PAUSE = 0.1
 # A model that cannot be read any more has an engine that cannot be reached either.
 ABANDON_POLL = 1.0
 # Dismissed activators close at once.
@@ -63,34 +57,33 @@ class Runner:
     def __init__(self, name: str, layout: Layout, listener: socket.socket) -> None:
         self._name = name
         self._layout = layout
-        self._listener = listener
         self._desk = Desk(layout.gpu, name)
+        self._engines = Engines(layout, name)
         self._demand = Demand()
         self._board = Board(layout.state_file(name), name, self._demand)
-        self._connections = 0
+        self._door = Door(listener, self._demand, self._control)
         self._ending: Ending | None = None
         self._terminated = False
-        self._accepting = trio.CancelScope()
-        self._nursery: trio.Nursery | None = None
-        # Nobody has come yet; see LINGER.
-        self._leave_at = trio.current_time() + LINGER
+        self._gave_up = False
+        self._began = trio.current_time()
+        self._failed_at: float | None = None
 
-    async def run(self, stored: dict[str, list[int]]) -> None:
+    async def run(self, stored: dict[str, list[int]]) -> bool:
         """Run until nobody wants the model, with what systemd *stored* for us.
 
-        Raises:
-            GaveUp: The engine could not be removed before we had to go.
+        Returns:
+            Whether all is well: False when the engine could not be removed
+            before we had to go.
         """
         async with trio.open_nursery() as nursery:
-            self._nursery = nursery
             await nursery.start(self._watch_signals)
             nursery.start_soon(self._feed_watchdog)
             await self._restore(stored)
             notify.ready("waiting for an activator")
-            nursery.start_soon(self._accept)
+            nursery.start_soon(self._door.keep_open, nursery)
             await self._live()
             nursery.cancel_scope.cancel()
-        self._board.clear()
+        return not self._gave_up
 
     async def _restore(self, stored: dict[str, list[int]]) -> None:
         try:
@@ -107,85 +100,77 @@ class Runner:
         while not self._terminated:
             if self._demand.wanted or self._desk.lease_lock.held:
                 await self._activate()
-            elif self._connections:
+            elif self._door.open:
                 await self._demand.wait_change()
             elif trio.current_time() < self._leave_at:
                 with trio.move_on_at(self._leave_at):
                     await self._demand.wait_change()
-            elif not self._accept_nowait():
+            elif not self._door.accept_nowait():
                 return
         # Those who were told something should get to read it.
         with trio.move_on_after(FLUSH_LIMIT):
-            while self._connections:
+            while self._door.open:
                 await self._demand.wait_change()
+
+    @property
+    def _leave_at(self) -> float:
+        if self._failed_at is not None:
+            return self._failed_at + LINGER
+        return self._began if self._door.used else self._began + LINGER
 
     # Activations.
 
     async def _activate(self) -> None:
         ending = self._ending = Ending(self._close)
+        self._failed_at = None
         self._board.begin()
         try:
             model = settings.load_model(self._layout, self._name)
             await self._one(model, ending)
         except EngineFailed as failure:
             self._demand.dismiss(failed_line(failure))
-            self._leave_at = trio.current_time() + LINGER
+            self._failed_at = trio.current_time()
             self._desk.drop_ticket()
             if self._desk.lease_lock.held:
                 await self._abandon()
         finally:
             self._ending = None
         if ending.why is Why.FAILED:
-            self._leave_at = trio.current_time() + LINGER
+            self._failed_at = trio.current_time()
         self._board.clear()
         self._demand.notify()
 
     async def _one(self, model: Model, ending: Ending) -> None:
         restored = self._desk.lease_lock.held
         if not restored:
-            await self._queue(model, ending)
+            await wait_for_lease(model, self._desk, self._demand, self._board, ending)
         if not self._desk.lease_lock.held:
             self._desk.drop_ticket()
             self._dismiss_queued(ending)
             return
-        self._desk.lease_lock.store()
-        engine = self._engine(model)
+        if not restored:
+            self._desk.lease_lock.store()
         config = config_hash(model)
+        engine, clear_others = self._engines.make(model, config)
         tools = Tools(
-            self._layout, model, config, self._desk, self._demand, self._board, engine,
-            self._clear_others if isinstance(engine, ContainerEngine) else trio.lowlevel.checkpoint,
-        )  # fmt: skip
-        await Activation(tools, ending, restored=restored).live()
+            self._layout, model, config, self._desk, self._demand, self._board, engine, clear_others
+        )
+        course = Course(tools, ending, restored=restored, told_to_stop=lambda: self._terminated)
+        self._gave_up = not await Activation(course).live()
 
-    async def _queue(self, model: Model, ending: Ending) -> None:
-        await self._desk.draw_ticket(model, self._demand.since)
-        watch = DirectoryWatch(self._desk.directory)
-
-        def own_step(plan: Plan) -> Wait | None:
-            step = plan.waiters.get(self._name)
-            if isinstance(step, Take) and self._desk.take_lease(model):
-                return None
-            return step if isinstance(step, Wait) else Wait(1, ())
-
-        async def wait_turn() -> None:
-            while (step := await self._desk.next_step(own_step)) is not None:
-                ahead = ", ".join(step.ahead)
-                self._board.show(
-                    Phase.QUEUED,
-                    f"position {step.position}, behind {ahead}" if ahead else "its turn",
-                    position=step.position,
-                    ahead=step.ahead,
-                )
-                await watch.wait()
-
-        async def watch_demand() -> None:
-            await self._demand.wait_unwanted()
-            ending.tell(Why.NOBODY)
-
-        try:
-            await ending.run(wait_turn, watch_demand)
-        finally:
-            watch.close()
+    async def _abandon(self) -> None:
+        """End an engine whose model cannot be read any more, and free its lease."""
+        while True:
+            try:
+                await self._engines.end_any()
+                break
+            except EngineFailed as failure:
+                self._demand.dismiss(failed_line(failure))
+                if self._terminated:
+                    self._gave_up = True
+                    return
+                await trio.sleep(ABANDON_POLL)
+        self._desk.free_lease()
 
     def _dismiss_queued(self, ending: Ending) -> None:
         if ending.failure is not None:
@@ -195,77 +180,10 @@ class Runner:
         elif ending.why is Why.TERMINATED:
             self._demand.dismiss(Stopping())
 
-    def _engine(self, model: Model) -> Engine:
-        config = config_hash(model)
-        if model.engine is EngineKind.PROCESS:
-            return ProcessEngine(self._name, model, config, layout=self._layout)
-        host = settings.load_host(self._layout)
-        return ContainerEngine(
-            model, config, layout=self._layout, host=host, dockerd=Dockerd(host.docker_host)
-        )
-
-    async def _clear_others(self) -> None:
-        """Remove containers of ours whose runner is gone: they have the memory we leased."""
-        dockerd = self._dockerd()
-        for other in {found.model for found in await find_all(dockerd, self._layout)} - {self._name}:
-            if await reap(self._layout, dockerd, other):
-                logger.warning("removed what was left of '%s'", other)
-
-    async def _abandon(self) -> None:
-        """End an engine whose model cannot be read any more, and free its lease."""
-        dockerd = self._dockerd()
-        process = ProcessEngine(self._name, None, "", layout=self._layout)
-        while True:
-            try:
-                if self._layout.engine_socket(self._name).exists():
-                    await process.adopt()
-                if dockerd.is_there:
-                    await remove(dockerd, self._layout, self._name)
-                break
-            except EngineFailed as failure:
-                self._demand.dismiss(failed_line(failure))
-                await trio.sleep(ABANDON_POLL)
-        upstream.remove_all(self._layout.upstream(self._name))
-        self._desk.free_lease()
-
-    def _dockerd(self) -> Dockerd:
-        return Dockerd(settings.load_host(self._layout).docker_host)
-
     def _close(self) -> None:
         self._demand.close(Queued(1, (self._name,)))
 
-    # Connections.
-
-    async def _accept(self) -> None:
-        with self._accepting:
-            while True:
-                await trio.lowlevel.wait_readable(self._listener)
-                try:
-                    self._accept_nowait()
-                except OSError as error:
-                    logger.error("Cannot accept, trying again: %s", error)
-                    await trio.sleep(ACCEPT_PAUSE)
-
-    def _accept_nowait(self) -> bool:
-        """Serve whoever waits; False when nobody does."""
-        assert self._nursery is not None
-        try:
-            sock, _ = self._listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return False
-        self._leave_at = trio.current_time()
-        self._connections += 1
-        self._nursery.start_soon(self._serve, sock)
-        return True
-
-    async def _serve(self, sock: socket.socket) -> None:
-        try:
-            sock.setblocking(False)  # noqa: FBT003  # takes it by position only
-            stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
-            await connection.serve(stream, self._demand, self._control)
-        finally:
-            self._connections -= 1
-            self._demand.notify()
+    # Control.
 
     async def _control(self, control: Control) -> Answer:
         match control.command:
@@ -313,8 +231,7 @@ class Runner:
             async for _ in signals:
                 self._terminated = True
                 notify.stopping("told to stop")
-                # Who comes now stays in the backlog: systemd knows what becomes of it.
-                self._accepting.cancel()
+                self._door.shut()
                 if self._ending is not None:
                     self._ending.tell(Why.TERMINATED)
                 self._demand.notify()

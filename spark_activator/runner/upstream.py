@@ -93,14 +93,13 @@ def exists(parent: Path, activation: str) -> bool:
 
 def remove_all(parent: Path) -> None:
     """Remove every activation's directory below *parent*; call it once no engine is left."""
-    try:
-        with _opened(parent) as above:
-            for name in os.listdir(above):
+    with contextlib.suppress(FileNotFoundError), _opened(parent) as above:
+        for name in os.listdir(above):
+            try:
                 _remove(above, name, DEPTH)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        logger.warning("Failed to remove all of '%s', ignoring: %s", parent, error)
+            except OSError as error:
+                # An engine that is root inside can make what we may not remove.
+                logger.warning("Failed to remove '%s/%s', ignoring: %s", parent, name, error)
 
 
 async def connect(parent: Path, activation: str) -> trio.SocketStream:

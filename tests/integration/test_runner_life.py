@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -69,7 +70,7 @@ def test_second_model_waits_for_the_busy_first_and_then_serves(world: World) -> 
     queued = b.wait(Queued)
     assert (queued.position, queued.ahead) == (1, ("a",))
     until(lambda: world.state("b").get("waiting_for") == "position 1, behind a")
-    time.sleep(1.5)  # longer than the slow poll: a busy holder keeps
+    time.sleep(1.5)  # noqa: TID251  # longer than the slow poll: a busy holder keeps
     assert world.state("a")["phase"] == "ready"
 
     a.say(Busy(0))
@@ -162,7 +163,7 @@ def test_lost_activator_is_waited_for_and_costs_no_reload(world: World) -> None:
     a = start(world, "a")
     activation = a.wait(Ready).upstream
     a.close()
-    time.sleep(1)
+    time.sleep(1)  # noqa: TID251  # it is really gone, and not missed
     again = start(world, "a")
 
     assert again.wait(Ready, limit=1).upstream == activation
@@ -329,3 +330,46 @@ def test_history_tells_how_long_the_next_start_takes(world: World) -> None:
     etas = [line.eta for line in b.seen if isinstance(line, Starting) and line.eta is not None]
     assert etas
     assert max(etas) <= entry["start"] + 1
+
+
+def test_sigterm_in_the_queue_leaves_it(world: World) -> None:
+    world.runner(process_model("a"))
+    world.runner(process_model("b"))
+    start(world, "a").wait(Ready)
+    b = start(world, "b")
+    b.wait(Queued)
+
+    world.units["b"].kill(signal.SIGTERM)
+
+    b.wait(Stopping, limit=3)
+    b.close()
+    until(lambda: world.units["b"].exits == [0], limit=5)
+    assert is_free(world.layout.gpu / "ticket-b.lock")
+
+
+def test_sigterm_while_loading_leaves_nothing(world: World) -> None:
+    unit = world.runner(process_model("a", "--load-time", "30"))
+    a = start(world, "a")
+    while a.wait(Starting).phase != "weights":
+        pass
+
+    unit.kill(signal.SIGTERM)
+
+    a.wait(Stopping, limit=5)
+    a.close()
+    until(lambda: unit.exits == [0], limit=10)
+    assert world.engines["a"].children() == []
+    assert world.lease_is_free("a")
+
+
+def test_lease_is_kept_until_the_memory_is_back(world: World) -> None:
+    held = ("--hold-memory", "1GiB", "--keep-memory", "30")
+    world.runner(process_model("a", *held, memory=1 << 30))
+    a = start(world, "a")
+    a.wait(Ready)
+    a.say(Bye())
+    a.close()
+    until(lambda: world.state("a").get("phase") == "reclaiming")
+    assert not world.lease_is_free("a")
+    # It does not come back for now: the next start's gate will see that.
+    until(lambda: world.lease_is_free("a"), limit=15)

@@ -1,0 +1,122 @@
+"""One activation while it goes on: what it works with, and how far it is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from spark_activator.catalog.model import Model
+from spark_activator.layout import Layout
+from spark_activator.runner import history
+from spark_activator.runner.board import Board
+from spark_activator.runner.demand import Demand
+from spark_activator.runner.ending import Ending
+from spark_activator.runner.engine import Engine, LastLines
+from spark_activator.runner.lease import Desk
+from spark_activator.runner.progress import Tracker
+from spark_activator.state import Phase
+
+logger = logging.getLogger(__name__)
+
+_WAITING_FOR = {
+    Phase.CONTAINER: "the engine to start",
+    Phase.WEIGHTS: "the engine to read its weights",
+    Phase.COMPILE: "the engine to compile",
+    Phase.GRAPHS: "the engine to capture CUDA graphs",
+    Phase.WARMUP: "the engine's first token",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What an activation works with; *clear_others* removes engines of runners that are gone."""
+
+    layout: Layout
+    model: Model
+    config: str
+    desk: Desk
+    demand: Demand
+    board: Board
+    engine: Engine
+    clear_others: Callable[[], Awaitable[None]]
+
+    @property
+    def upstream(self) -> Path:
+        """Where the directories of the model's activations are."""
+        return self.layout.upstream(self.model.name)
+
+
+class Course:
+    """How far one activation is.
+
+    Attributes:
+        tools: What it works with.
+        ending: Why it ends.
+        restored: Whether the lease was held by a process before us.
+        started: The engine is there.
+        ready: It can generate.
+        exited: It has ended by itself, see *how*.
+        answers: Its log no longer says how far it is: we ask it ourselves.
+        moved: When the start last made progress.
+        seconds: How long the start took, None until it is ready.
+        used: Bytes that the engine took, None where unknown.
+        last: The end of its log.
+    """
+
+    def __init__(
+        self, tools: Tools, ending: Ending, *, restored: bool, told_to_stop: Callable[[], bool]
+    ) -> None:
+        self.tools = tools
+        self.ending = ending
+        self.restored = restored
+        self.started = trio.Event()
+        self.ready = trio.Event()
+        self.exited = trio.Event()
+        self.how = ""
+        self.answers = False
+        self.moved = trio.current_time()
+        self.seconds: float | None = None
+        self.used: int | None = None
+        self.last = LastLines()
+        self._began = trio.current_time()
+        self._told_to_stop = told_to_stop
+        self._tracker = Tracker()
+        past = history.read_last(tools.layout.history(tools.model.name))
+        self._typical = history.typical_start(past, tools.config)
+
+    def hear(self, line: str) -> None:
+        """Take in one line of the engine's log."""
+        self.last.add(line)
+        self.moved = trio.current_time()
+        if self._tracker.hear(line) and not self.answers and self.ending.why is None:
+            self.show_progress()
+
+    def show_progress(self) -> None:
+        """Show what the log says of the start."""
+        self.show(self._tracker.now.phase)
+
+    def show(self, phase: Phase, waiting_for: str = "") -> None:
+        """Show *phase*, with what is known of how long it takes."""
+        eta = None
+        if phase in _WAITING_FOR and self._typical is not None:
+            eta = max(0.0, self._typical - self.since_start())
+        self.tools.board.show(
+            phase,
+            waiting_for or _WAITING_FOR.get(phase, ""),
+            activation=self.tools.desk.lease.activation,
+            progress=self._tracker.now.share if phase is self._tracker.now.phase else None,
+            eta=eta,
+            stopped_by="" if self.ending.why is None else self.ending.words,
+        )
+
+    def told_to_stop(self) -> bool:
+        """Say whether the process has to go, also where this ends for another reason."""
+        return self._told_to_stop()
+
+    def since_start(self) -> float:
+        """Return seconds since the lease was ours."""
+        return trio.current_time() - self._began

@@ -1,0 +1,115 @@
+"""The files in the directory that all runners share, read; and the lock over all of them.
+
+What a file says describes, and never decides: a lease is held while its lock
+is, whatever its description says, and a description may be missing or broken.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import time
+from pathlib import Path
+
+import trio
+
+from spark_activator.errors import EngineFailed
+from spark_activator.runner.lock import is_free, open_lock, read_json
+from spark_activator.runner.plan import Lease, LeaseState, Ticket
+
+logger = logging.getLogger(__name__)
+
+# The lock is held for well under 50 ms, so asking again is cheaper than a
+# thread that waits: a cancelled wait would leave a thread behind that takes
+# the lock for nobody.
+ASK_AGAIN = 0.005
+# Longer than this it is held by a process that was stopped or hangs; its
+# watchdog ends it (30 s), and we say what we wait for.
+PLAN_LIMIT = 40.0
+
+
+def boottime() -> float:
+    """Return seconds since boot, suspend included: the clock of every stamp in the files."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def lease_lock_path(directory: Path, name: str) -> Path:
+    """Return the lock file of the lease of *name*."""
+    return directory / f"lease-{name}.lock"
+
+
+def unwritable(directory: Path, error: OSError) -> EngineFailed:
+    """Say that *directory* cannot be used."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    logger.error("Cannot use '%s': %s", directory, error)
+    return EngineFailed("state_unwritable", f"cannot record who uses the GPU: {reason}")
+
+
+async def open_plan_lock(directory: Path) -> int:
+    """Take `plan.lock`; whoever closes the descriptor that is returned frees it.
+
+    Raises:
+        OSError: The directory cannot be used, or the lock was not freed in time.
+    """
+    # tmpfiles.d makes it on a machine; under a user manager nobody else does.
+    os.makedirs(directory, mode=0o750, exist_ok=True)
+    fd = open_lock(directory / "plan.lock")
+    try:
+        with trio.fail_after(PLAN_LIMIT):
+            while True:
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return fd
+                except BlockingIOError:
+                    await trio.sleep(ASK_AGAIN)
+    except trio.TooSlowError as error:
+        os.close(fd)
+        raise OSError(errno.ETIMEDOUT, "the plan is held by somebody") from error
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def alive(directory: Path, kind: str) -> list[str]:
+    """Name the models whose lock of *kind* is held; ask only under the plan's lock."""
+    names = sorted(
+        path.name.removeprefix(f"{kind}-").removesuffix(".lock")
+        for path in directory.glob(f"{kind}-*.lock")
+    )
+    return [name for name in names if not is_free(directory / f"{kind}-{name}.lock")]
+
+
+def read_lease(directory: Path, name: str) -> Lease:
+    """Read the description of a lease that is held; what is missing or wrong is unknown."""
+    body = read_json(directory / f"lease-{name}.json")
+    try:
+        state = LeaseState(body.get("state", ""))
+    except ValueError:
+        return Lease(name)
+    return Lease(
+        name,
+        _number(body.get("memory")),
+        state,
+        _number(body.get("in_flight")) or 0,
+        float(_number(body.get("since")) or 0),
+        body.get("activation") if isinstance(body.get("activation"), str) else None,
+        _number(body.get("baseline")),
+    )
+
+
+def read_ticket(directory: Path, name: str) -> Ticket:
+    """Read the description of a ticket that is held; one without an age came just now."""
+    body = read_json(directory / f"ticket-{name}.json")
+    since = body.get("since")
+    return Ticket(
+        name,
+        _number(body.get("memory")),
+        float(since) if isinstance(since, (int, float)) else boottime(),
+        _number(body.get("priority")) or 0,
+    )
+
+
+def _number(value: object) -> int | None:
+    return int(value) if isinstance(value, (int, float)) else None

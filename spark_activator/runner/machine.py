@@ -1,0 +1,104 @@
+"""What a container gets of this machine: directories, devices, weights."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from spark_activator.catalog.host import Gpu, HostSettings
+from spark_activator.catalog.model import Engine, Model
+from spark_activator.errors import EngineFailed
+from spark_activator.layout import Layout
+from spark_activator.runner import spec, upstream
+from spark_activator.runner.dockerd import Dockerd
+from spark_activator.runner.memory import read_memory
+
+JOURNALD = "/run/systemd/journal/socket"
+# What the nvidia runtime would give, named, so that a daemon-reload leaves it.
+GPU_NODES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
+CDI_DIRECTORIES = ("/etc/cdi", "/var/run/cdi")
+
+
+async def prepare(
+    model: Model,
+    image: spec.ImageFacts,
+    activation: str,
+    *,
+    layout: Layout,
+    host: HostSettings,
+    dockerd: Dockerd,
+) -> spec.Machine:
+    """Make the directories of *activation* and say what its container gets.
+
+    Raises:
+        EngineFailed: Weights are missing, Docker is away, or a directory cannot be made.
+    """
+    assert model.image is not None
+    hub = find_hub(model, host.hub_caches)
+    gpu = Gpu.NONE if model.image.cpu else await _choose_gpu(host, dockerd)
+    digest = (model.image.digest or image.id).removeprefix("sha256:")
+    parent = layout.upstream(model.name)
+    try:
+        cache = upstream.shared_directory(layout.state / "cache", digest)
+        group = upstream.make(parent, activation)
+    except OSError as error:
+        raise EngineFailed(
+            "state_unwritable", f"cannot make the engine's directories: {error.strerror}"
+        ) from error
+    return spec.Machine(
+        run=str(layout.run),
+        upstream=str(parent / activation),
+        group=group,
+        cache=str(cache),
+        files=str(layout.state / "files"),
+        memory=read_memory().total,
+        hub=hub,
+        gpu=gpu,
+        nodes=_gpu_nodes() if gpu is Gpu.RUNTIME else (),
+        journald=_exists(JOURNALD),
+    )
+
+
+def find_hub(model: Model, caches: tuple[str, ...]) -> str | None:
+    """Return the hub cache that has the weights of *model*, None where none is needed.
+
+    Raises:
+        EngineFailed: None of *caches* has them.
+    """
+    weights = model.source.model
+    if model.engine is not Engine.VLLM or weights.startswith("/"):
+        # It may know what to do with one.
+        return next((place for place in caches if os.path.isdir(place)), None)
+    folder = "models--" + weights.replace("/", "--")
+    for place in caches:
+        if os.path.isdir(os.path.join(place, folder)):
+            return place
+    raise EngineFailed(
+        "weights_missing",
+        f"the weights of '{weights}' are in none of the hub caches that host.yaml names",
+    )
+
+
+async def _choose_gpu(host: HostSettings, dockerd: Dockerd) -> Gpu:
+    if host.gpu is not Gpu.AUTO:
+        return host.gpu
+    if not _gpu_nodes():
+        return Gpu.NONE
+    # Docker before 25 knows nothing of CDI, and says nothing of it.
+    info = await dockerd.call("say what it can do", lambda api: api.info())
+    return Gpu.CDI if info.get("CDISpecDirs") and _has_cdi() else Gpu.RUNTIME
+
+
+def _has_cdi() -> bool:
+    return any(found for place in CDI_DIRECTORIES for found in Path(place).glob("nvidia*"))
+
+
+def _gpu_nodes() -> tuple[str, ...]:
+    numbered = sorted(node.name for node in Path("/dev").glob("nvidia[0-9]*"))
+    if not numbered:
+        return ()
+    return tuple(f"/dev/{node}" for node in (*numbered, *GPU_NODES) if _exists(f"/dev/{node}"))
+
+
+def _exists(path: str) -> bool:
+    return os.path.exists(path)

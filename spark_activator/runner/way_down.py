@@ -1,0 +1,126 @@
+"""From the end of an activation to the moment when nothing of its engine is left.
+
+drain ─ engine gone ─ upstream gone ─ memory back
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import trio
+
+from spark_activator.errors import EngineFailed
+from spark_activator.protocol import Failed, Stopping
+from spark_activator.runner import history, memory, upstream
+from spark_activator.runner.course import Course
+from spark_activator.runner.ending import Why
+from spark_activator.runner.gpu_files import boottime
+from spark_activator.runner.plan import LeaseState
+from spark_activator.state import Phase
+
+logger = logging.getLogger(__name__)
+
+# Docker is asked again this often whether the engine can be removed.
+ASK_AGAIN = 1.0
+# Told to stop while Docker is away, we leave the rest to the reaper.
+GIVE_UP_AFTER = 20.0
+
+
+def failed_line(failure: EngineFailed) -> Failed:
+    """Say *failure* as the protocol does."""
+    return Failed(failure.code, failure.message, failure.retry_after)
+
+
+async def dismiss(course: Course) -> None:
+    """Tell the activators, and let them finish where there is something to finish."""
+    demand, why = course.tools.demand, course.ending.why
+    failure = _failure(course)
+    if course.started.is_set() and why in (Why.EXITED, Why.FAILED):
+        course.last.log(course.how or f"did not start: {course.ending.words}")
+    if failure is not None:
+        logger.error("%s: %s", failure.code, failure.message)
+        demand.dismiss(failed_line(failure))
+    elif why is Why.NOBODY:
+        pass  # who has come since waits for the next activation
+    elif why is Why.EXITED or not course.ready.is_set():
+        demand.dismiss(Stopping())
+    else:
+        await _drain(course)
+
+
+def _failure(course: Course) -> EngineFailed | None:
+    name = course.tools.model.name
+    if not course.ready.is_set():
+        if course.ending.why is Why.EXITED:
+            words = f"the engine of '{name}' {course.how} (see the journal)"
+            return EngineFailed("start_failed", words)
+        if course.ending.why is Why.OPERATOR:
+            return EngineFailed("shutting_down", f"'{name}' was stopped by hand")
+    return course.ending.failure
+
+
+async def _drain(course: Course) -> None:
+    tools = course.tools
+    tools.desk.describe(LeaseState.YIELDING)
+    tools.demand.ask_to_yield(course.ending.words)
+    course.show(Phase.DRAINING, "requests in flight")
+    with trio.move_on_after(tools.model.timeouts.drain):
+        await tools.demand.wait_yielded()
+    tools.demand.end_leaving()
+
+
+async def remove_engine(course: Course) -> bool:
+    """Return when nothing of the engine is left; False when we have to go before."""
+    tools = course.tools
+    tools.desk.describe(LeaseState.STOPPING, in_flight=0)
+    course.show(Phase.STOPPING, "the engine to end")
+    began = trio.current_time()
+    while True:
+        try:
+            await tools.engine.stop()
+            break
+        except EngineFailed as failure:
+            # Who comes now must not wait for what may take hours.
+            tools.demand.dismiss(failed_line(failure))
+            course.show(Phase.STOPPING, "Docker, to remove the engine")
+            if course.told_to_stop() and trio.current_time() - began > GIVE_UP_AFTER:
+                logger.error("Cannot remove the engine, leaving it to the reaper")
+                return False
+            await trio.sleep(ASK_AGAIN)
+    upstream.remove_all(tools.upstream)
+    return True
+
+
+async def reclaim(course: Course) -> None:
+    """Return when the engine's memory is back, or no more of it is coming."""
+    tools, baseline = course.tools, course.tools.desk.lease.baseline
+    if baseline is None or not course.started.is_set():
+        return
+    tools.desk.describe(LeaseState.RECLAIMING)
+    course.show(Phase.RECLAIMING, "its memory to come back")
+    missing = await memory.wait_returned(baseline, tools.model.memory)
+    if missing:
+        logger.warning("%.1f GiB of memory have not come back", missing / memory.GIB)
+
+
+def record(course: Course) -> None:
+    """Write what this activation took to its history."""
+    tools = course.tools
+    if not course.started.is_set():
+        return
+    # An adopted engine was started by somebody else: no measure of a start.
+    own = course.seconds is not None and not course.restored
+    entry = {
+        "activation": tools.desk.lease.activation,
+        "config": tools.config,
+        "image": tools.model.image.pull_spec if tools.model.image else None,
+        "time": int(time.time()),
+        "start": round(course.seconds or 0.0, 3) if own else None,
+        "memory": course.used,
+        "phases": {phase: round(at, 3) for phase, at in tools.board.began.items()},
+        "ended": round(boottime(), 3),
+        "why": course.ending.why,
+        "words": course.ending.words,
+    }
+    history.append(tools.layout.history(tools.model.name), entry)
