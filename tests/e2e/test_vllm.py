@@ -1,6 +1,6 @@
 """The whole stack with a real vLLM on the CPU, in a container without network.
 
-Run by `tests/run --vllm`, which sets it up and names its directory in SPARK_TEST_VLLM.
+Run by `tests/run --vllm`, which sets it up and names its directory in SPARK_VLLM.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 from node import ROOT, Node
 from stack import FRONT, Stack, finish, wait_for_stream
 
-VLLM = os.environ.get("SPARK_TEST_VLLM")
+VLLM = os.environ.get("SPARK_VLLM")
 
 pytestmark = [
     pytest.mark.skipif(VLLM is None, reason="needs a real vLLM: run tests/run --vllm"),
@@ -80,6 +80,11 @@ def test_chat_from_cold_and_streamed(stack: Stack) -> None:
     )
     assert status == 200, text
     assert json.loads(text)["usage"]["completion_tokens"] >= 1
+    [container] = stack.containers(NAME)
+    network = stack.node.exec(
+        f"docker inspect -f '{{{{.HostConfig.NetworkMode}}}}' {container}"
+    ).out
+    assert network.strip() == "none"
 
     status, text = post(
         stack,
