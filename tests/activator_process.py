@@ -50,8 +50,15 @@ class Answer:
 class Stage:
     """One model's directories and its listener."""
 
-    def __init__(self, tmp_path: Path, *, idle: float = 60.0, drain: float = 5.0) -> None:
-        self.layout = Layout(
+    def __init__(
+        self,
+        tmp_path: Path,
+        *,
+        idle: float = 60.0,
+        drain: float = 5.0,
+        layout: Layout | None = None,
+    ) -> None:
+        self.layout = layout or Layout(
             config=tmp_path / "config",
             state=tmp_path / "state",
             run=tmp_path / "run",
@@ -62,7 +69,7 @@ class Stage:
             self.layout.runner_socket(NAME).parent,
             self.layout.upstream(NAME),
         ):
-            directory.mkdir(parents=True)
+            directory.mkdir(parents=True, exist_ok=True)
         self.model = Model(
             name=NAME,
             port=0,
