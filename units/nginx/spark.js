@@ -144,7 +144,7 @@ function listing(r, known) {
 }
 
 function single(r, known, name) {
-    json(r, 200, described(listed(known, name), name));
+    json(r, 200, described(listed(r, known, name), name));
 }
 
 function onlyLook(r) {
@@ -155,17 +155,30 @@ function onlyLook(r) {
 }
 
 /* The enabled model of that name, or a refusal that helps. */
-function listed(known, name) {
+function listed(r, known, name) {
     const model = find(known, name);
 
     if (model === undefined) {
         throw new Refused('model_not_found', 'no model ' + quoted(name) + hint(known, name), 'model');
     }
-    if (!model.enabled) {
+    if (!model.enabled && !listens(r, model)) {
         throw new Refused('model_not_enabled', 'model ' + quoted(name) + ' is not enabled '
             + '(run: sudo systemctl enable --now spark-model@' + model.name + '.socket)', 'model');
     }
     return model;
+}
+
+/*
+ * Whether its socket has left its marker.  The list follows the markers a moment
+ * later, and whoever has just enabled a model must not be told to enable it.
+ */
+function listens(r, model) {
+    try {
+        fs.accessSync(r.variables.spark_markers + '/' + model.name);
+        return true;
+    } catch (e) {
+        return false;
+    }
 }
 
 /*
@@ -223,7 +236,7 @@ function byPath(r, known, asked) {
     if (asked.name === '') {
         throw new Refused('path_not_allowed', 'a path of the API is missing behind /v1/');
     }
-    model = listed(known, asked.name);
+    model = listed(r, known, asked.name);
     if (asked.path === '') {
         throw new Refused('path_not_allowed', 'model ' + quoted(asked.name) + ' needs a path of the API '
             + '(try: /v1/' + asked.name + '/chat/completions)');
@@ -268,7 +281,7 @@ function byBody(r, known, asked) {
         throw new Refused('invalid_request', 'the body names no model: expected a string "model"'
             + instead, 'model');
     }
-    forward(r, listed(known, named), asked.path);
+    forward(r, listed(r, known, named), asked.path);
 }
 
 function forward(r, model, path) {

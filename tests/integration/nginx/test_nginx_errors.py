@@ -84,6 +84,20 @@ def test_model_that_is_not_enabled_says_how(nginx):
         assert how in refused(reply, "model_not_enabled")
 
 
+def test_model_that_was_enabled_a_moment_ago_is_served(nginx):
+    # Its socket has touched the marker, and the list is not written anew yet.
+    marker = nginx.run / "sockets/resting"
+    marker.parent.mkdir(exist_ok=True)
+    marker.touch()
+    try:
+        reply = nginx.ask("POST", "/v1/chat/completions", {"model": "rest:7b"})
+    finally:
+        marker.unlink()
+
+    # Passed on: nothing listens there in this test.
+    refused(reply, "bad_gateway")
+
+
 def test_model_that_does_not_listen(nginx):
     # The socket was stopped, and the list is not written anew yet.
     for reply in (
