@@ -37,6 +37,8 @@ install_system() {
         return
     fi
     say 'Installed. No model is enabled. Next:'
+    say '    sudo usermod -aG spark-activator USER'
+    say '        and log in again: list, status, logs and stop then need no sudo'
     say '    spark-model list'
     say '    sudo systemctl enable --now spark-model@NAME.socket'
 }
@@ -103,7 +105,7 @@ install_units() {
     NGINX_CHANGED=no
     was=$(nginx_unit)
     step "units: $UNITS"
-    for file in units/spark-*@.* units/spark-*.service units/spark-*.path; do
+    for file in units/spark-*.service units/spark-*.socket units/spark-*.path units/spark-*.timer; do
         [ ! -e "$file" ] || fill <"$file" | put_listed 644 "$UNITS/${file#units/}"
     done
     newest=$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')

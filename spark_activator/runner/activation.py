@@ -98,8 +98,8 @@ class Activation:
             effort, available = now or effort, free
             still = trio.current_time() - course.moved
             if still > model.timeouts.stall and not course.ready.is_set():
-                words = f"the start of '{model.name}' made no progress (see the journal)"
-                raise EngineFailed("start_timeout", words)
+                words = f"the start of '{model.name}' made no progress"
+                raise EngineFailed("start_timeout", f"{words} (see: spark-model logs {model.name})")
 
     async def _watch_plan(self) -> None:
         await self._course.ready.wait()

@@ -209,5 +209,5 @@ class ContainerEngine:
         return EngineFailed(
             "image_missing",
             f"the image of '{self._model.name}' is not on this machine "
-            f"(run: docker pull {self._model.image.pull_spec})",
+            f"(build it, or run: docker pull {self._model.image.pull_spec})",
         )

@@ -166,7 +166,8 @@ def _translated(what: str, act: Callable[[], T]) -> T:
         raise Missing(str(error.explanation)) from error
     except errors.APIError as error:
         logger.error("Docker failed to %s: %s", what, error.explanation or error)
-        raise EngineFailed("start_failed", f"Docker failed to {what} (see the journal)") from error
+        words = f"Docker failed to {what} (see: journalctl -t spark-runner)"
+        raise EngineFailed("start_failed", words) from error
     except (requests.exceptions.RequestException, errors.DockerException, OSError) as error:
         logger.warning("Docker failed to %s: %s", what, error)
         raise unavailable() from error

@@ -99,7 +99,8 @@ class ProcessEngine:
         if event.get("event") != "started":
             logger.error("The supervisor did not start the engine: %s", event)
             raise EngineFailed(
-                "start_failed", f"the engine of '{self._name}' did not start (see the journal)"
+                "start_failed",
+                f"the engine of '{self._name}' did not start (see: spark-model logs {self._name})",
             )
         self.activation = activation
 

@@ -93,5 +93,6 @@ async def _wait_ready(course: Course) -> None:
             await readiness.generate_token(parent, activation, model)
     if limit.cancelled_caught:
         raise EngineFailed(
-            "start_timeout", f"'{model.name}' was not ready in time (see the journal)"
+            "start_timeout",
+            f"'{model.name}' was not ready in time (see: spark-model logs {model.name})",
         )
