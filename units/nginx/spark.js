@@ -137,7 +137,7 @@ function described(model, name) {
 function listing(r, known) {
     const data = [];
 
-    known.filter((model) => model.enabled).forEach((model) => {
+    known.filter((model) => model.enabled || listens(r, model)).forEach((model) => {
         model.names.forEach((name) => data.push(described(model, name)));
     });
     json(r, 200, {object: 'list', data: data});
