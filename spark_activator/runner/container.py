@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -13,7 +14,8 @@ from spark_activator.catalog.model import Model
 from spark_activator.errors import EngineFailed
 from spark_activator.layout import Layout
 from spark_activator.runner import machine, spec, upstream
-from spark_activator.runner.dockerd import START_LIMIT, Dockerd, Missing
+from spark_activator.runner.dockerd import START_LIMIT, Dockerd, Missing, Refused
+from spark_activator.runner.lines import LogLines
 from spark_activator.runner.ours import ASK_AGAIN, Found, find_all, remove
 
 if TYPE_CHECKING:
@@ -21,6 +23,12 @@ if TYPE_CHECKING:
 
 # The last words of an engine that has ended are read within milliseconds.
 LAST_WORDS_LIMIT = 1.0
+# A Docker that lists containers makes one in less, whatever held it up before.
+LATE_LIMIT = 2.0
+# HTTP's word for a name that is taken.
+CONFLICT = 409
+# What tini says as Docker's init; the container itself has started by then.
+NO_SHELL = "exec /bin/sh failed"
 
 
 class ContainerEngine:
@@ -37,6 +45,7 @@ class ContainerEngine:
         self._host = host
         self._dockerd = dockerd
         self._id = ""
+        self._uncertain = False
 
     async def adopt(self) -> bool:
         """See `engine.Engine.adopt`."""
@@ -51,13 +60,13 @@ class ContainerEngine:
             return True
         # More than one is nothing that we made; none of them is trusted.
         await remove(self._dockerd, self._layout, self._model.name)
-        upstream.remove_all(self._layout.upstream(self._model.name))
+        upstream.remove_all(self._parent)
         self.may_exist = False
         return False
 
     async def start(self, activation: str) -> None:
         """See `engine.Engine.start`."""
-        name, model = spec.container_name(self._model.name), self._model
+        model = self._model
         image = await self._image()
         place = await machine.prepare(
             model,
@@ -69,26 +78,55 @@ class ContainerEngine:
         )
         body = spec.container(model, image, place, config=self._config, activation=activation)
         self.may_exist = True
+        # Whoever cancels us must know what was made.
+        with trio.CancelScope(shield=True):
+            await self._create(body, spec.container_name(self._model.name))
+            await self._start()
+        self.activation = activation
 
-        def make(api: docker.APIClient) -> str:
+    async def _create(self, body: dict[str, Any], name: str) -> None:
+        def create(api: docker.APIClient) -> str:
             made = api.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
-            api.start(made["Id"])
             return str(made["Id"])
 
+        self._uncertain = True
         try:
-            self._id = await self._dockerd.uninterrupted(
-                "start the container", make, limit=START_LIMIT
-            )
+            self._id = await self._dockerd.call("make the container", create, limit=START_LIMIT)
         except Missing as error:
             raise self._image_missing() from error
-        self.activation = activation
+        except Refused as error:
+            self._uncertain = False
+            if error.status != CONFLICT:
+                raise
+            raise EngineFailed(
+                "start_failed",
+                f"a container '{name}' that is not ours is in the way (run: docker rm -f {name})",
+            ) from error
+        self._uncertain = False
+
+    async def _start(self) -> None:
+        # A call of its own: a thread that was given up must not go on to start
+        # an engine that nobody holds a lease for.
+        try:
+            await self._dockerd.call(
+                "start the container", lambda api: api.start(self._id), limit=START_LIMIT
+            )
+        except Missing as error:
+            words = f"the container of '{self._model.name}' was removed before it started"
+            raise EngineFailed("start_failed", words) from error
 
     async def follow(self, on_line: Callable[[str], None]) -> str:
         """See `engine.Engine.follow`."""
         read = trio.Event()
+        no_shell = False
+
+        def hear(line: str) -> None:
+            nonlocal no_shell
+            no_shell = no_shell or NO_SHELL in line
+            on_line(line)
 
         async def read_log() -> None:
-            await self._read_log(on_line)
+            await self._read_log(hear)
             read.set()
 
         async with trio.open_nursery() as nursery:
@@ -97,7 +135,7 @@ class ContainerEngine:
             with trio.move_on_after(LAST_WORDS_LIMIT):
                 await read.wait()
             nursery.cancel_scope.cancel()
-        return how
+        return "cannot start: its image has no /bin/sh" if no_shell else how
 
     async def effort(self) -> float | None:
         """See `engine.Engine.effort`: the CPU seconds of all its processes."""
@@ -113,26 +151,29 @@ class ContainerEngine:
         """See `engine.Engine.stop`."""
         if self.may_exist:
             await remove(self._dockerd, self._layout, self._model.name)
-        self.may_exist = False
+        if self._uncertain:
+            # It was asked for one and did not answer in time: it may come late.
+            await trio.sleep(LATE_LIMIT)
+            await remove(self._dockerd, self._layout, self._model.name)
+        self.may_exist = self._uncertain = False
+
+    @property
+    def _parent(self) -> Path:
+        return self._layout.upstream(self._model.name)
 
     def _fits(self, found: Found) -> bool:
-        parent = self._layout.upstream(self._model.name)
         return (
             found.running
             and found.config == self._config
-            and upstream.exists(parent, found.activation)
+            and upstream.exists(self._parent, found.activation)
         )
 
     async def _read_log(self, on_line: Callable[[str], None]) -> None:
-        rest = b""
+        lines = LogLines()
 
         def hear(piece: bytes) -> None:
-            nonlocal rest
-            # Progress bars rewrite their line; each version of it is news.
-            *lines, rest = (rest + piece).replace(b"\r", b"\n").split(b"\n")
-            for line in lines:
-                if line.strip():
-                    on_line(line.decode("utf-8", "replace"))
+            for line in lines.feed(piece):
+                on_line(line)
 
         since: float | None = None
         while True:
@@ -142,6 +183,8 @@ class ContainerEngine:
                 return
             except EngineFailed:
                 pass
+            for line in lines.end():
+                on_line(line)
             # It ends with the container, or with a Docker that restarts.
             since = time.time()
             if not await self._is_running():
@@ -160,7 +203,8 @@ class ContainerEngine:
                 return "is gone: its container was removed"
             except EngineFailed:
                 # Docker is away; the engine is too, unless live-restore keeps it.
-                if not await self._listens():
+                assert self.activation is not None
+                if not await upstream.listens(self._parent, self.activation):
                     return "ended together with Docker"
                 await trio.sleep(ASK_AGAIN)
 
@@ -177,17 +221,6 @@ class ContainerEngine:
             return False
         except EngineFailed:
             return True
-
-    async def _listens(self) -> bool:
-        assert self.activation is not None
-        try:
-            stream = await upstream.connect(
-                self._layout.upstream(self._model.name), self.activation
-            )
-        except OSError:
-            return False
-        await stream.aclose()
-        return True
 
     async def _image(self) -> spec.ImageFacts:
         assert self._model.image is not None

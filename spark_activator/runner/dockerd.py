@@ -40,6 +40,16 @@ class Missing(Exception):
     """There is no such container or image; the caller knows what that means."""
 
 
+class Refused(EngineFailed):
+    """Docker says no; *status* is that of its answer."""
+
+    def __init__(self, what: str, status: int) -> None:
+        super().__init__(
+            "start_failed", f"Docker failed to {what} (see: journalctl -t spark-runner)"
+        )
+        self.status = status
+
+
 class Dockerd:
     """One connection pool to Docker, made by the first call.
 
@@ -78,17 +88,6 @@ class Dockerd:
             return await self._in_thread(lambda: _translated(what, lambda: act(self._connected())))
         logger.warning("Docker failed to %s within %g s", what, limit)
         raise unavailable()
-
-    async def uninterrupted(
-        self, what: str, act: Callable[[docker.APIClient], T], *, limit: float
-    ) -> T:
-        """Run *act* like `call`, to its end or its limit even when we are cancelled.
-
-        For calls that make something: whoever cancels must know whether it was made.
-        """
-        with trio.CancelScope(shield=True):
-            return await self.call(what, act, limit=limit)
-        raise AssertionError  # nobody cancels that scope
 
     async def follow(
         self, container: str, on_piece: Callable[[bytes], None], *, since: float | None
@@ -166,8 +165,7 @@ def _translated(what: str, act: Callable[[], T]) -> T:
         raise Missing(str(error.explanation)) from error
     except errors.APIError as error:
         logger.error("Docker failed to %s: %s", what, error.explanation or error)
-        words = f"Docker failed to {what} (see: journalctl -t spark-runner)"
-        raise EngineFailed("start_failed", words) from error
+        raise Refused(what, error.status_code or 0) from error
     except (requests.exceptions.RequestException, errors.DockerException, OSError) as error:
         logger.warning("Docker failed to %s: %s", what, error)
         raise unavailable() from error
