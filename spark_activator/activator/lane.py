@@ -1,7 +1,7 @@
 """One client and its connection to the engine: two flows, and how they end.
 
-A lane has the response (until the engine's end of file) and the rest of the
-request (at most so many bytes).  It is told what happened to which of its
+A lane has the response (until the engine's end of file, or its announced length)
+and the rest of the request (at most so many bytes).  It is told what happened to which of its
 sockets, moves what can be moved, and says what to wait for next: `wanted` is
 derived from the state of both flows, so that no transition can forget a bit.
 
@@ -20,7 +20,7 @@ from typing import Literal
 
 from spark_activator.activator.flow import Change, Flow, SharedPipe
 
-# A response has no limit but its end.
+# A response that does not announce its length has no limit but its end.
 UNLIMITED = 1 << 62
 
 
@@ -52,12 +52,16 @@ class Lane:
     __slots__ = ("_hears", "_request", "_response", "_upstream", "down", "relayed", "up")
 
     def __init__(
-        self, downstream: socket.socket, upstream: socket.socket, request_body: int
+        self,
+        downstream: socket.socket,
+        upstream: socket.socket,
+        request_body: int,
+        response_body: int = UNLIMITED,
     ) -> None:
         self.down, self.up = downstream.fileno(), upstream.fileno()
         self.relayed: Relayed | None = None
         self._upstream = upstream
-        self._response = Flow(self.up, self.down, UNLIMITED)
+        self._response = Flow(self.up, self.down, response_body)
         self._request = Flow(self.down, self.up, request_body)
         # Whether the client may still say something that matters to the engine: the
         # rest of its request, or its half-close.
@@ -109,7 +113,9 @@ class Lane:
         match change:
             case None:
                 return False
-            case Change.ENDED:
+            case Change.ENDED | Change.COMPLETE:
+                self._end("upstream")
+            case Change.DRAINED if not self._response.left:
                 self._end("upstream")
             case Change.SOURCE_BROKE:
                 self._end("upstream", cut=True)
