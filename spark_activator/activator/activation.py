@@ -23,6 +23,7 @@ import math
 import signal
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import trio
@@ -35,6 +36,7 @@ from spark_activator.activator.guests import Guests
 from spark_activator.activator.idle import IdleClock
 from spark_activator.activator.presence import Presence
 from spark_activator.activator.relay import Relay, RelayError
+from spark_activator.activator.stall import end_stalled
 from spark_activator.activator.wire import ClientGone, Wire
 from spark_activator.catalog.model import Keep, Model, Timeouts
 from spark_activator.errors import Refusal
@@ -97,6 +99,7 @@ class Activation:
                 notify.ready(self._desk.sentence())
                 nursery.start_soon(self._guard, self._show_status)
                 nursery.start_soon(self._guard, self._feed_watchdog)
+                nursery.start_soon(self._guard, partial(end_stalled, relay.lanes))
                 await self._serve(nursery)
                 nursery.cancel_scope.cancel()
         except RelayError as error:

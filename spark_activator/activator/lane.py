@@ -49,7 +49,16 @@ class Lane:
         relayed: How it ended, None until then.
     """
 
-    __slots__ = ("_hears", "_request", "_response", "_upstream", "down", "relayed", "up")
+    __slots__ = (
+        "_downstream",
+        "_hears",
+        "_request",
+        "_response",
+        "_upstream",
+        "down",
+        "relayed",
+        "up",
+    )
 
     def __init__(
         self,
@@ -60,6 +69,7 @@ class Lane:
     ) -> None:
         self.down, self.up = downstream.fileno(), upstream.fileno()
         self.relayed: Relayed | None = None
+        self._downstream = downstream
         self._upstream = upstream
         self._response = Flow(self.up, self.down, response_body)
         self._request = Flow(self.down, self.up, request_body)
@@ -103,6 +113,18 @@ class Lane:
         if events & (EPOLLIN | EPOLLRDHUP) and self._hears and not self._request.pending:
             changed = self._note_request(self._request.pump(pipe)) or changed
         return changed
+
+    # These two are for other threads: they read numbers, and the kernel does the rest.
+
+    @property
+    def stuck_at(self) -> int | None:
+        """How much the client has taken, where it does not take more now."""
+        return self._response.moved if self._response.pending else None
+
+    def hang_up(self) -> None:
+        """Have the client be gone."""
+        with suppress(OSError):  # it is
+            self._downstream.shutdown(socket.SHUT_RDWR)
 
     def drop(self) -> None:
         """Forget what is pending; the lane is over."""

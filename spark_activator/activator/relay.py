@@ -138,6 +138,10 @@ class Relay:
         assert watched.lane.relayed is not None
         return watched.lane.relayed
 
+    def lanes(self) -> list[Lane]:
+        """All that are being relayed."""
+        return [watched.lane for watched in self._running]
+
     async def prove(self) -> None:
         """Return when the thread has answered; one that hangs never does.
 
