@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import struct
@@ -377,6 +378,33 @@ async def test_reset_storm_leaves_nothing_behind(
         assert (await stage.get("/health")).status == 200
         await eventually(lambda: len(os.listdir(f"/proc/{process.pid}/fd")) <= before)
         assert not runner.claims
+    assert "Traceback" not in stage.log()
+
+
+async def test_no_descriptors_left_is_a_pause_or_a_refusal_and_no_end(
+    stage: Stage, runner: ScriptedRunner, nursery: trio.Nursery
+) -> None:
+    async def slowly(asked: Asked) -> None:
+        await trio.sleep(0.1)
+        await answer_ok(asked)
+
+    await start_engine(stage, nursery, slowly)
+    answers: list[Answer] = []
+
+    async def ask() -> None:
+        answers.append(await stage.post())
+
+    async with stage.activator() as process:
+        assert (await stage.post()).status == 200
+        few = len(os.listdir(f"/proc/{process.pid}/fd")) + 6
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (few, few))
+        async with trio.open_nursery() as clients:
+            for _ in range(40):
+                clients.start_soon(ask)
+        assert (await stage.post()).status == 200
+    assert len(answers) == 40
+    refused = {answer.code for answer in answers if answer.status != 200}
+    assert refused <= {"overloaded"}
     assert "Traceback" not in stage.log()
 
 
