@@ -79,6 +79,9 @@ class ProcessEngine:
         assert self._model is not None
         try:
             upstream.make(self._parent, activation)
+            if self._model.tcp is not None:
+                socket = self._layout.tcp_socket(self._name)
+                upstream.give_socket(self._parent, activation, socket)
         except OSError as error:
             raise EngineFailed(
                 "state_unwritable", f"cannot make the engine's directory: {error.strerror}"

@@ -63,6 +63,18 @@ def make(parent: Path, activation: str) -> int:
         os.close(fd)
 
 
+def give_socket(parent: Path, activation: str, socket_path: Path) -> None:
+    """Have the engine's socket be the one at *socket_path*, which somebody else listens on.
+
+    By a second name of the same socket: nobody follows a symbolic link there.
+
+    Raises:
+        OSError: It is not there, not ours, or in another file system.
+    """
+    with _opened(parent / activation) as fd:
+        os.link(socket_path, SOCKET, dst_dir_fd=fd, follow_symlinks=False)
+
+
 def shared_directory(parent: Path, name: str) -> Path:
     """Make sure of a directory that an engine may write to, and return it.
 

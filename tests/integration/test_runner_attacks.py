@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,14 +19,19 @@ from runner_world import (
     Activator,
     DockerDoor,
     World,
+    _copy,
     container_model,
     opened,
     process_model,
     until,
 )
 
+from spark_activator.catalog.host import HostSettings
+from spark_activator.errors import EngineFailed
 from spark_activator.protocol import Busy, Bye, Failed, Queued, Ready, Stopping
 from spark_activator.runner import history, upstream
+from spark_activator.runner.container import ContainerEngine
+from spark_activator.runner.dockerd import Dockerd
 from spark_activator.runner.gpu_files import read_lease, read_ticket
 from spark_activator.runner.spec import MODEL_LABEL
 
@@ -257,20 +263,79 @@ def test_runner_killed_when_its_turn_comes_keeps_its_place(world: World, moment:
     until(lambda: world.lease_is_free("b"))
 
 
-def test_two_hundred_activations_leak_nothing(world: World) -> None:
-    unit = world.runner(process_model("a", probe=False))
+def held_by(world: World, name: str) -> tuple[int, int]:
+    process = world.units[name].process
+    assert process is not None
+    base = f"/proc/{process.pid}"
+    return len(os.listdir(f"{base}/fd")), len(os.listdir(f"{base}/task"))
+
+
+@pytest.mark.parametrize(("kind", "times"), [("process", 40), ("container", 6)])
+def test_many_activations_of_one_runner_leak_nothing(
+    world: World, name: str, kind: str, times: int
+) -> None:
+    make = process_model if kind == "process" else container_model
+    unit = world.runner(make(name, probe=False))
     counts = []
-    for _ in range(60):
-        activator, _ = ready(world, "a")
-        assert unit.process is not None
-        counts.append(len(os.listdir(f"/proc/{unit.process.pid}/fd")))
+    activator, _ = ready(world, name)
+    for _ in range(times):
+        counts.append(held_by(world, name))
         activator.say(Bye())
-        # Still there when the next one comes, so that the runner stays.
-        waiting = Activator(world, "a")
         activator.close()
-        waiting.say(Bye())
-        waiting.close()
-    assert max(counts[-5:]) <= max(counts[:5]) + 2
+        # It comes before the last engine is gone, so that the runner stays.
+        activator, _ = ready(world, name)
+    assert unit.starts == 1
+    print(counts)
+    assert max(fds for fds, _ in counts[-3:]) <= max(fds for fds, _ in counts[:3]) + 2
+    assert counts[-1][1] <= 12
+
+
+class SlowDocker(threading.Thread):
+    """A way to Docker on which making a container takes *pause* seconds longer."""
+
+    def __init__(self, path: Path, pause: float) -> None:
+        super().__init__(daemon=True)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._pause = pause
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            near, _ = self._listener.accept()
+            threading.Thread(target=self._carry, args=(near,), daemon=True).start()
+
+    def _carry(self, near: socket.socket) -> None:
+        far = socket.socket(socket.AF_UNIX)
+        far.connect("/var/run/docker.sock")
+        threading.Thread(target=_copy, args=(far, near), daemon=True).start()
+        while data := near.recv(65536):
+            if b"/containers/create" in data:
+                time.sleep(self._pause)  # noqa: TID251  # what a Docker that hangs does
+            far.sendall(data)
+
+
+async def test_container_that_docker_makes_too_late_is_removed_and_never_started(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spark_activator.runner.container.START_LIMIT", 1.0)
+    SlowDocker(tmp_path / "docker.sock", 2.5)
+    world = World(tmp_path)
+    engine = ContainerEngine(
+        container_model(name),
+        "c0ffee",
+        layout=world.layout,
+        host=HostSettings(),
+        dockerd=Dockerd(str(tmp_path / "docker.sock")),
+    )
+    with pytest.raises(EngineFailed):
+        await engine.start("0a1b2c3d")
+    await engine.stop()
+
+    assert not engine.may_exist
+    await trio.sleep(1)
+    assert await trio.to_thread.run_sync(containers, name) == []
 
 
 def test_reaper_is_armed_unless_the_runner_left_by_itself(tmp_path: Path) -> None:
@@ -311,4 +376,19 @@ async def test_socket_that_is_what_it_seems_is_connected_to(tmp_path: Path) -> N
     await listener.bind(str(tmp_path / "up/0a1b2c3d/engine.sock"))
     listener.listen()
     await (await upstream.connect(tmp_path / "up", "0a1b2c3d")).aclose()
+    listener.close()
+
+
+async def test_socket_of_a_proxy_is_the_engines_by_a_second_name(tmp_path: Path) -> None:
+    listener = trio.socket.socket(socket.AF_UNIX)
+    await listener.bind(str(tmp_path / "tcp.sock"))
+    listener.listen()
+    upstream.make(tmp_path / "up", "0a1b2c3d")
+    upstream.give_socket(tmp_path / "up", "0a1b2c3d", tmp_path / "tcp.sock")
+
+    await (await upstream.connect(tmp_path / "up", "0a1b2c3d")).aclose()
+    upstream.remove_all(tmp_path / "up")
+
+    assert (tmp_path / "tcp.sock").is_socket()
+    assert not list((tmp_path / "up").iterdir())
     listener.close()
