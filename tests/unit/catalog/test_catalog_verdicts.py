@@ -213,6 +213,7 @@ BAD = {
     "args with an open quote": (vllm("args: --x 'y"), ["args"]),
     "args with a last backslash": (vllm("args: '--x \\'"), ["args"]),
     "args with a comment": (vllm("args: |\n  --x # y\n"), ["args"]),
+    "computed: memory of the cache": (vllm("args: --kv-cache-memory-bytes 9G"), ["args"]),
     "computed: memory": (vllm("args: --gpu-memory-utilization 0.9"), ["args"]),
     "computed: abbreviated": (vllm("args: --gpu-mem=0.9"), ["args"]),
     "computed: underscores": (vllm("args: --max_model_len=4096"), ["args"]),
