@@ -21,8 +21,9 @@ from spark_activator.runner.ours import ASK_AGAIN, Found, find_all, remove
 if TYPE_CHECKING:
     import docker
 
-# The last words of an engine that has ended are read within milliseconds.
-LAST_WORDS_LIMIT = 1.0
+# The last words of an engine that has ended are read within milliseconds, and
+# megabytes of them on a busy machine within two seconds.
+LAST_WORDS_LIMIT = 3.0
 # A Docker that lists containers makes one in less, whatever held it up before.
 LATE_LIMIT = 2.0
 # HTTP's word for a name that is taken.
