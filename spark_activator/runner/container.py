@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,8 @@ from spark_activator.errors import EngineFailed
 from spark_activator.layout import Layout
 from spark_activator.runner import machine, spec, upstream
 from spark_activator.runner.dockerd import START_LIMIT, Dockerd, Missing, Refused
-from spark_activator.runner.lines import LogLines
+from spark_activator.runner.engine import LAST_LINES
+from spark_activator.runner.lines import LogLines, not_heard
 from spark_activator.runner.ours import ASK_AGAIN, Found, find_all, remove
 
 if TYPE_CHECKING:
@@ -68,7 +71,7 @@ class ContainerEngine:
     async def start(self, activation: str) -> None:
         """See `engine.Engine.start`."""
         model = self._model
-        image = await self._image()
+        image = await machine.look_at_image(model, self._dockerd)
         place = await machine.prepare(
             model,
             image,
@@ -94,7 +97,7 @@ class ContainerEngine:
         try:
             self._id = await self._dockerd.call("make the container", create, limit=START_LIMIT)
         except Missing as error:
-            raise self._image_missing() from error
+            raise machine.image_missing(self._model) from error
         except Refused as error:
             self._uncertain = False
             if error.status != CONFLICT:
@@ -171,10 +174,15 @@ class ContainerEngine:
 
     async def _read_log(self, on_line: Callable[[str], None]) -> None:
         lines = LogLines()
+        heard: deque[str] = deque(maxlen=LAST_LINES)
+
+        def tell(news: Iterable[str]) -> None:
+            for line in news:
+                heard.append(line)
+                on_line(line)
 
         def hear(piece: bytes) -> None:
-            for line in lines.feed(piece):
-                on_line(line)
+            tell(lines.feed(piece))
 
         since: float | None = None
         while True:
@@ -184,11 +192,14 @@ class ContainerEngine:
                 return
             except EngineFailed:
                 pass
-            for line in lines.end():
-                on_line(line)
+            tell(lines.end())
             # It ends with the container, or with a Docker that restarts.
             since = time.time()
             if not await self._is_running():
+                # Docker may end it before its end was sent.
+                with suppress(Missing, EngineFailed):
+                    end = await self._dockerd.last_lines(self._id, LAST_LINES)
+                    tell(not_heard(list(heard), end))
                 return
             await trio.sleep(ASK_AGAIN)
 
@@ -222,26 +233,3 @@ class ContainerEngine:
             return False
         except EngineFailed:
             return True
-
-    async def _image(self) -> spec.ImageFacts:
-        assert self._model.image is not None
-        wanted = self._model.image.pull_spec
-        try:
-            image = await self._dockerd.call(
-                "look at the image",
-                lambda api: api.inspect_image(wanted),  # type: ignore[no-untyped-call]
-            )
-        except Missing as error:
-            raise self._image_missing() from error
-        config = image.get("Config") or {}
-        return spec.ImageFacts(
-            str(image["Id"]), tuple(config.get("Entrypoint") or ()), tuple(config.get("Cmd") or ())
-        )
-
-    def _image_missing(self) -> EngineFailed:
-        assert self._model.image is not None
-        return EngineFailed(
-            "image_missing",
-            f"the image of '{self._model.name}' is not on this machine "
-            f"(build it, or run: docker pull {self._model.image.pull_spec})",
-        )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from spark_activator.errors import EngineFailed
+from spark_activator.runner.lines import LogLines
 
 if TYPE_CHECKING:
     import docker
@@ -118,6 +119,17 @@ class Dockerd:
                 logger.debug("The log of %s ended, ignoring: %s", container, error)
 
         await self._in_thread(read)
+
+    async def last_lines(self, container: str, count: int) -> list[str]:
+        """Return the end of the container's log.
+
+        Raises:
+            Missing: There is no such container.
+            EngineFailed: Docker does not answer.
+        """
+        data = await self.call("read the log", lambda api: api.logs(container, tail=count))
+        lines = LogLines()
+        return [*lines.feed(data), *lines.end()][-count:]
 
     async def wait(self, container: str) -> int:
         """Wait for the end of *container* and return its exit status.

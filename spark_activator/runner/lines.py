@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import trio
 
@@ -64,6 +64,14 @@ class LogLines:
         """Return what was printed last, where its line was not ended."""
         rest, self._rest = self._rest, b""
         yield from _texts(rest)
+
+
+def not_heard(heard: Sequence[str], end: Sequence[str]) -> Sequence[str]:
+    """Return what of a log's *end* is missing at the end of what was *heard* of it."""
+    for known in range(len(end), 0, -1):
+        if list(heard[-known:]) == list(end[:known]):
+            return end[known:]
+    return end
 
 
 def _texts(line: bytes) -> Iterator[str]:
