@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -299,43 +300,63 @@ class SlowDocker(threading.Thread):
         self._listener.bind(str(path))
         self._listener.listen()
         self._pause = pause
+        self._clients: list[socket.socket] = []
+        self._carrying: list[threading.Thread] = []
         self.start()
 
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self.join()
+        for near in self._clients:
+            with contextlib.suppress(OSError):
+                near.shutdown(socket.SHUT_RDWR)  # a client may keep its connections
+        for thread in self._carrying:
+            thread.join()
+
     def run(self) -> None:
-        while True:
-            near, _ = self._listener.accept()
-            threading.Thread(target=self._carry, args=(near,), daemon=True).start()
+        with self._listener, contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                self._clients.append(near)
+                self._carrying.append(threading.Thread(target=self._carry, args=(near,)))
+                self._carrying[-1].start()
 
     def _carry(self, near: socket.socket) -> None:
-        far = socket.socket(socket.AF_UNIX)
-        far.connect("/var/run/docker.sock")
-        threading.Thread(target=_copy, args=(far, near), daemon=True).start()
-        while data := near.recv(65536):
-            if b"/containers/create" in data:
-                time.sleep(self._pause)  # noqa: TID251  # what a Docker that hangs does
-            far.sendall(data)
+        with near, contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as far:
+            far.connect("/var/run/docker.sock")
+            back = threading.Thread(target=_copy, args=(far, near))
+            back.start()
+            while data := near.recv(65536):
+                if b"/containers/create" in data:
+                    time.sleep(self._pause)  # noqa: TID251  # what a Docker that hangs does
+                far.sendall(data)
+            far.shutdown(socket.SHUT_WR)
+            back.join()
 
 
 async def test_container_that_docker_makes_too_late_is_removed_and_never_started(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("spark_activator.runner.container.START_LIMIT", 1.0)
-    SlowDocker(tmp_path / "docker.sock", 2.5)
-    world = World(tmp_path)
-    engine = ContainerEngine(
-        container_model(name),
-        "c0ffee",
-        layout=world.layout,
-        host=HostSettings(),
-        dockerd=Dockerd(str(tmp_path / "docker.sock")),
-    )
-    with pytest.raises(EngineFailed):
-        await engine.start("0a1b2c3d")
-    await engine.stop()
+    with SlowDocker(tmp_path / "docker.sock", 2.5):
+        world = World(tmp_path)
+        engine = ContainerEngine(
+            container_model(name),
+            "c0ffee",
+            layout=world.layout,
+            host=HostSettings(),
+            dockerd=Dockerd(str(tmp_path / "docker.sock")),
+        )
+        with pytest.raises(EngineFailed):
+            await engine.start("0a1b2c3d")
+        await engine.stop()
 
-    assert not engine.may_exist
-    await trio.sleep(1)
-    assert await trio.to_thread.run_sync(containers, name) == []
+        assert not engine.may_exist
+        await trio.sleep(1)
+        assert await trio.to_thread.run_sync(containers, name) == []
 
 
 def test_reaper_is_armed_unless_the_runner_left_by_itself(tmp_path: Path) -> None:
