@@ -328,6 +328,7 @@ async def test_what_a_runner_says_cannot_end_the_process(
     assert "Traceback" not in stage.log()
 
 
+@pytest.mark.slow
 async def test_runner_that_never_keeps_to_the_protocol_is_no_busy_loop(
     stage: Stage, nursery: trio.Nursery
 ) -> None:

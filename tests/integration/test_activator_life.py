@@ -124,6 +124,7 @@ async def test_refuses_what_the_runner_refuses_and_asks_again_for_the_next(
     assert len(runner.claims) == 2
 
 
+@pytest.mark.slow
 async def test_no_runner_is_an_honest_refusal(stage: Stage) -> None:
     async with stage.activator():
         answer = await stage.post()
@@ -131,6 +132,7 @@ async def test_no_runner_is_an_honest_refusal(stage: Stage) -> None:
     assert (answer.status, answer.code) == (503, "runner_unavailable")
 
 
+@pytest.mark.slow
 async def test_runner_that_always_ends_is_an_honest_refusal(
     stage: Stage, nursery: trio.Nursery
 ) -> None:
@@ -257,6 +259,7 @@ async def test_engine_that_died_before_the_connect_is_asked_for_once_more(
     assert [asked.body for asked in engine.asked] == [b"once"]
 
 
+@pytest.mark.slow
 async def test_engine_that_stays_dead_is_an_honest_refusal(
     stage: Stage, nursery: trio.Nursery
 ) -> None:
@@ -287,6 +290,7 @@ async def test_engine_that_is_a_link_is_not_followed(stage: Stage, nursery: trio
     assert not engine.asked
 
 
+@pytest.mark.slow
 async def test_asking_how_it_is_wakes_nothing(stage: Stage, nursery: trio.Nursery) -> None:
     runner = await start_runner(stage, nursery, ready_script())
     async with stage.activator() as process:
@@ -308,6 +312,7 @@ async def test_asking_how_it_is_wakes_nothing(stage: Stage, nursery: trio.Nurser
     assert not runner.claims
 
 
+@pytest.mark.slow
 async def test_broken_model_file_is_said_and_then_it_leaves(stage: Stage) -> None:
     stage.layout.frozen(NAME).write_text("{")
     async with stage.activator() as process:
@@ -363,6 +368,7 @@ async def test_connection_that_was_just_made_has_a_moment_for_its_request(
         assert await wait_exit(process, limit=3) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "waves", [12, pytest.param(60, marks=[pytest.mark.long, pytest.mark.timeout(120)])]
 )

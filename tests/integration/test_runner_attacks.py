@@ -157,6 +157,7 @@ def door(world: World) -> DockerDoor:
     return door
 
 
+@pytest.mark.slow
 def test_runner_that_comes_back_while_docker_is_away_keeps_the_engine(
     world: World, name: str, door: DockerDoor
 ) -> None:
@@ -177,6 +178,7 @@ def test_runner_that_comes_back_while_docker_is_away_keeps_the_engine(
     assert containers(name) == before
 
 
+@pytest.mark.slow
 def test_directory_of_leases_that_breaks_does_not_end_a_model_that_serves(world: World) -> None:
     unit = world.runner(process_model("a"))
     activator, activation = ready(world, "a")
@@ -337,6 +339,7 @@ class SlowDocker(threading.Thread):
             back.join()
 
 
+@pytest.mark.slow
 async def test_container_that_docker_makes_too_late_is_removed_and_never_started(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,6 +48,7 @@ def one_client(world: World, name: str, end: float, served: list[str]) -> None:
             activator.say(Bye())
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 12))]

@@ -107,6 +107,7 @@ def test_runner_killed_while_serving_adopts_its_container(world: World, name: st
     assert containers(name) == []
 
 
+@pytest.mark.slow
 def test_runner_killed_while_loading_adopts_what_loads(world: World, name: str) -> None:
     unit = world.runner(container_model(name, "--load-time", "3"))
     activator = Activator(world, name)
@@ -218,6 +219,7 @@ def test_docker_that_is_away_is_said_at_once_and_asked_anew(
     assert unit.starts == 1
 
 
+@pytest.mark.slow
 def test_docker_that_hangs_is_away(world: World, name: str, tmp_path: Path) -> None:
     deaf = socket.socket(socket.AF_UNIX)
     deaf.bind(str(tmp_path / "deaf.sock"))
@@ -230,6 +232,7 @@ def test_docker_that_hangs_is_away(world: World, name: str, tmp_path: Path) -> N
     deaf.close()
 
 
+@pytest.mark.slow
 def test_lease_is_held_until_docker_says_that_the_container_is_gone(
     world: World, name: str, door: DockerDoor
 ) -> None:

@@ -185,6 +185,7 @@ def test_failed_start_is_told_and_the_next_one_tried(world: World) -> None:
     assert unit.starts == 1
 
 
+@pytest.mark.slow
 def test_start_without_progress_fails_after_the_stall_time(world: World) -> None:
     world.runner(process_model("a", "--never-ready", timeouts=Timeouts(stall=2, start=60)))
     assert start(world, "a").wait(Failed, limit=15).code == "start_timeout"
@@ -259,6 +260,7 @@ def test_bad_line_ends_its_connection_and_not_the_process(world: World) -> None:
     assert world.state("a")["phase"] == "ready"
 
 
+@pytest.mark.slow
 def test_nobody_ever_came_leaves_after_five_seconds(world: World) -> None:
     unit = world.runner(process_model("a"))
     unit.begin()
@@ -363,6 +365,7 @@ def test_sigterm_while_loading_leaves_nothing(world: World) -> None:
     assert world.lease_is_free("a")
 
 
+@pytest.mark.slow
 def test_lease_is_kept_until_the_memory_is_back(world: World) -> None:
     world.runner(process_model("a", memory=1 << 30))
     a = start(world, "a")
