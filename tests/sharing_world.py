@@ -107,7 +107,7 @@ class World:
         specs: Sequence[Spec],
         *,
         decide: Decide = plan,
-        settings: Settings = Settings(),
+        settings: Settings | None = None,
         poll: float = 1.0,
         late: Callable[[], float] = lambda: 0.0,
     ) -> None:
@@ -115,7 +115,7 @@ class World:
         self.runners = {spec.name: Runner(spec) for spec in specs}
         self.foreign: dict[str, Lease] = {}
         self.decide = decide
-        self.settings = settings
+        self.settings = settings or Settings()
         self.poll = poll
         self.late = late
         self.now = 0.0
@@ -320,9 +320,10 @@ class World:
 
         def go() -> None:
             lease = runner.lease
-            if lease is not None and runner.turn == turn and lease.idle_since == since:
-                if lease.state is LeaseState.READY and not runner.spec.pinned:
-                    self._stop(runner)
+            if lease is None or runner.turn != turn or lease.idle_since != since:
+                return
+            if lease.state is LeaseState.READY and not runner.spec.pinned:
+                self._stop(runner)
 
         if runner.spec.lifecycle is not Lifecycle.UTILITY:
             self.after(runner.spec.idle, go)

@@ -103,16 +103,16 @@ def idle_since(lease: Lease) -> float:
 
 def may_go(scene: Scene, lease: Lease, ticket: Ticket, bound: float) -> bool:
     """Say whether *lease* may be asked to go for *ticket*, whose A is *bound*."""
-    aged = scene.age(ticket) >= bound
     if lease.in_flight == 0:
         hold = scene.span(HOLD_COSTS * scene.switch(ticket, lease), HOLD_LIMITS)
         utility = lease.lifecycle is Lifecycle.UTILITY
-        return aged or utility or scene.now - idle_since(lease) >= hold
+        if utility or scene.now - idle_since(lease) >= hold:
+            return True
+    # It serves as long as the switch to it took, or the GPU would do little but
+    # switch; and all for whom it was brought up.  The pauses of an agent count.
     served = scene.now - (lease.since if lease.ready_since is None else lease.ready_since)
-    # It was brought up for those who were held then, and has to serve for as
-    # long as the switch took, or the GPU would do little but switch.
-    protected = lease.held > 0 and served < bound
-    return aged and not protected and served >= min(bound, scene.switch(ticket, lease))
+    stay = bound if lease.held else min(bound, scene.switch(ticket, lease))
+    return scene.age(ticket) >= bound and served >= stay
 
 
 def may_pass(scene: Scene, ticket: Ticket, head: Ticket, victims: list[Lease] | None) -> bool:
