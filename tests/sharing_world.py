@@ -123,8 +123,9 @@ class World:
         self.starts = 0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._number = itertools.count()
-        self._init: list[tuple[float, Callable[[], None], Callable[[], None]]] = []
-        self._initialising = False
+        self._init: list[tuple[Runner, float, Callable[[], None], Callable[[], None]]] = []
+        self._initialising: Runner | None = None
+        self._job = 0
         self._looks: dict[str, float] = {}
 
     # Time.
@@ -265,6 +266,7 @@ class World:
         )  # fmt: skip
         self.starts += 1
         self._initialise(
+            runner,
             spec.start,
             lambda: self._describe(runner, turn, baseline=0),
             lambda: self._ready(runner, turn),
@@ -378,7 +380,7 @@ class World:
         if lease is None or lease.state is LeaseState.STOPPING:
             return
         runner.lease = replace(lease, state=LeaseState.STOPPING, since=self.now)
-        self._initialise(runner.spec.stop, lambda: None, lambda: self._free(runner))
+        self._initialise(runner, runner.spec.stop, lambda: None, lambda: self._free(runner))
         self._changed()
 
     def _free(self, runner: Runner) -> None:
@@ -389,22 +391,35 @@ class World:
     # `init.lock`.
 
     def _initialise(
-        self, seconds: float, begin: Callable[[], None], end: Callable[[], None]
+        self,
+        runner: Runner,
+        seconds: float,
+        begin: Callable[[], None],
+        end: Callable[[], None],
     ) -> None:
-        self._init.append((seconds, begin, end))
-        if not self._initialising:
+        # A start that is given up ends here and now, for its own stop.
+        self._init = [job for job in self._init if job[0] is not runner]
+        if self._initialising is runner:
+            self._initialising = None
+        self._init.append((runner, seconds, begin, end))
+        if self._initialising is None:
             self._next_initialise()
 
     def _next_initialise(self) -> None:
-        self._initialising = bool(self._init)
+        self._initialising = None
+        self._job += 1
         if not self._init:
             return
-        seconds, begin, end = self._init.pop(0)
+        runner, seconds, begin, end = self._init.pop(0)
+        self._initialising, job = runner, self._job
         self.switching += seconds
 
         def finish() -> None:
-            end()
-            self._next_initialise()
+            if self._job == job:
+                self._initialising = None
+                end()
+                if self._initialising is None:
+                    self._next_initialise()
 
         begin()
         self.after(seconds, finish)

@@ -4,15 +4,15 @@ Its rules, with C the cost of a switch and A = clamp(3·C, 60 s, 20 min):
 
 1.  Leased memory never exceeds the budget; an exclusive model needs all of it.
 2.  Models that fit together stay together: only a waiter's need makes one go.
-3.  Tickets are served in order of age, the young ones by priority first.  A
-    later one passes where it fits beside all that runs and starts quickly, or
-    does not delay the first.
+3.  Tickets are served in order of age; a higher priority goes before those
+    that have not waited long.  A later one passes where it fits beside all
+    that runs and starts quickly, or does not delay the first.
 4.  An idle holder goes after its turn hold, clamp(C/4, 10 s, 3 min); least
     recently used first, and only as many as needed.  A utility goes for an
     exclusive model alone, and comes back when that is gone.
 5.  A busy holder keeps serving and admitting until the waiter's age is A.
 6.  One that has just become ready stays until those who were held then are
-    served, at most A; and as long as it is busy it serves for C.
+    served, at most A; and as long as it is busy it serves for 1.5·C, at most A.
 7.  A ticket keeps its place for 2 min after its last client left; meanwhile
     it takes what is free, and nobody goes for it.
 8.  What a foreign lease, a pinned model or a pause holds is not waited for.
@@ -31,9 +31,9 @@ from spark_activator.runner.plan_rules import (
     choose_victims,
     contention,
     fits,
+    in_order,
     may_go,
     may_pass,
-    place,
     refusal,
 )
 from spark_activator.runner.plan_scene import ABANDONED, Scene
@@ -124,7 +124,7 @@ def _admit(scene: Scene) -> tuple[dict[str, WaiterStep], list[Ticket]]:
     steps: dict[str, WaiterStep] = {}
     queue: list[Ticket] = []
     limit = ABANDONED * scene.settings.pace
-    for ticket in sorted(scene.tickets, key=lambda ticket: place(scene, ticket)):
+    for ticket in in_order(scene):
         gone = ticket.abandoned_at
         refused = refusal(scene, ticket) or contention(scene, ticket, queue)
         if gone is not None and scene.now - gone >= limit:

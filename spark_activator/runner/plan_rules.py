@@ -9,6 +9,7 @@ from spark_activator.runner.plan_scene import (
     ASSUMED_COST,
     HOLD_COSTS,
     HOLD_LIMITS,
+    SERVE_COSTS,
     SHORT_START,
     Scene,
 )
@@ -23,16 +24,19 @@ from spark_activator.runner.plan_values import (
 )
 
 
-def place(scene: Scene, ticket: Ticket) -> tuple[bool, bool, int, float, str]:
-    """Return the sort key of the queue: returning, then old by age, then young by priority."""
-    old = scene.is_old(ticket)
-    return (
-        not ticket.returning,
-        not old,
-        0 if old else -ticket.priority,
-        ticket.since,
-        ticket.model,
-    )
+def in_order(scene: Scene) -> list[Ticket]:
+    """Return the queue: those that come back, then by age, priority before the young."""
+    order: list[Ticket] = []
+    for ticket in sorted(scene.tickets, key=lambda ticket: (ticket.since, ticket.model)):
+        place = len(order)
+        while place and _lets_pass(scene, order[place - 1], ticket):
+            place -= 1
+        order.insert(place, ticket)
+    return sorted(order, key=lambda ticket: not ticket.returning)
+
+
+def _lets_pass(scene: Scene, older: Ticket, ticket: Ticket) -> bool:
+    return older.priority < ticket.priority and not scene.is_old(older)
 
 
 def stays(scene: Scene, ticket: Ticket) -> list[Lease]:
@@ -108,10 +112,10 @@ def may_go(scene: Scene, lease: Lease, ticket: Ticket, bound: float) -> bool:
         utility = lease.lifecycle is Lifecycle.UTILITY
         if utility or scene.now - idle_since(lease) >= hold:
             return True
-    # It serves as long as the switch to it took, or the GPU would do little but
-    # switch; and all for whom it was brought up.  The pauses of an agent count.
+    # It serves for a time, or the GPU would do little but switch; and all for
+    # whom it was brought up.  The pauses of an agent count as service.
     served = scene.now - (lease.since if lease.ready_since is None else lease.ready_since)
-    stay = bound if lease.held else min(bound, scene.switch(ticket, lease))
+    stay = bound if lease.held else min(bound, SERVE_COSTS * scene.switch(ticket, lease))
     return scene.age(ticket) >= bound and served >= stay
 
 

@@ -21,6 +21,9 @@ AGE_COSTS = 3.0
 # Below a minute nobody notices the wait but everybody the swaps; 20 minutes
 # are four times what clients wait before they ask again.
 AGE_LIMITS = (60.0, 20 * 60.0)
+# A busy model serves for this many switches before it goes: with it switching
+# takes at most two fifths of the time, however many wait.
+SERVE_COSTS = 1.5
 # Agents pause between two calls: seconds mostly, four in ten up to 90 s.
 HOLD_COSTS = 0.25
 HOLD_LIMITS = (10.0, 3 * 60.0)
@@ -88,9 +91,9 @@ class Scene:
         return self.span(AGE_COSTS * cost, AGE_LIMITS)
 
     def is_old(self, ticket: Ticket) -> bool:
-        """Say whether *ticket* is in the older age class, where priority does not count.
+        """Say whether *ticket* has waited so long that priority no longer counts.
 
-        It enters it before anybody busy goes for it, whatever that one cost, so
+        That is before anybody busy goes for it, whatever that one cost, so
         that nobody else gets what was drained for it.
         """
         return self.age(ticket) >= self.span(AGE_COSTS * self.cost(ticket) / 2, AGE_LIMITS)

@@ -1,0 +1,393 @@
+"""What holds whatever happens: random histories of a machine that is driven by the plan.
+
+Each look of each runner is judged against the rules, worked out here a second
+time and more simply; then everything is given the time to come to its end.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+from hypothesis import given, note
+from hypothesis import strategies as st
+from sharing_world import Request, Runner, Spec, World
+
+from spark_activator.catalog.model import Lifecycle
+from spark_activator.runner.plan import (
+    Contention,
+    GiveWay,
+    Lease,
+    LeaseState,
+    Leave,
+    Pause,
+    Plan,
+    Reason,
+    Refusal,
+    Refuse,
+    Settings,
+    Take,
+    Ticket,
+)
+from spark_activator.runner.plan_values import GOING
+
+BUDGET = 10
+# Runners look again this often; in between they hear of changes within LATE.
+POLL = 8.0
+LATE = 1.0
+# Between two things that follow from each other somebody has to look.
+LOOKS = 4 * (POLL + LATE)
+
+
+def clamp(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
+
+
+def age_bound(ticket: Ticket, lease: Lease) -> float:
+    """A, where *lease* alone has to go."""
+    return clamp(1.5 * ((ticket.cost or 0) + (lease.cost or 0)), 60, 1200)
+
+
+def size(one: Lease | Ticket) -> int:
+    return BUDGET if one.lifecycle is Lifecycle.EXCLUSIVE else one.memory or 0
+
+
+@dataclass
+class Waiting:
+    """What a ticket may expect; *until* is None where no bound is promised."""
+
+    ticket: Ticket
+    began: float
+    until: float | None = None
+    abandoned: float | None = None
+    seen: float = 0.0
+
+
+@dataclass
+class Judged:
+    """What happened, to say whether a history was of any use."""
+
+    takes: int = 0
+    ways: list[Reason] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+
+
+class Judge(World):
+    """A world that fails where a rule is broken."""
+
+    def __init__(self, specs: list[Spec], settings: Settings, seed: int) -> None:
+        self.dice = random.Random(seed)
+        super().__init__(
+            BUDGET, specs, settings=settings, poll=POLL, late=lambda: self.dice.uniform(0, LATE)
+        )
+        self.waiting: dict[str, Waiting] = {}
+        self.judged = Judged()
+        self.exclusive_gone: float | None = None
+
+    # After each event.
+
+    def check(self) -> None:
+        self.check_budget()
+        self.check_waiting()
+        self.check_utilities()
+
+    def check_budget(self) -> None:
+        leases = self.leases()
+        assert sum(size(lease) for lease in leases) <= BUDGET
+
+    def check_waiting(self) -> None:
+        tickets = {ticket.model: ticket for ticket in self.tickets() if not ticket.returning}
+        for name in set(self.waiting) - set(tickets):
+            del self.waiting[name]
+        for name, ticket in tickets.items():
+            known = self.waiting.get(name)
+            if known is None:
+                known = self.waiting[name] = Waiting(ticket, self.now)
+                known.until = self.promise(ticket)
+            # Age and place stay, whoever comes and goes.
+            assert ticket.since == known.ticket.since
+            if ticket.abandoned_at is not None:
+                assert self.now - ticket.abandoned_at <= 120 + LOOKS
+                known.until = None
+            if not self.alone(ticket):
+                known.until = None
+            assert known.until is None or self.now <= known.until, (name, self.now)
+
+    def promise(self, ticket: Ticket) -> float | None:
+        """When the lease is its own at the latest: A, drain and stop after it came.
+
+        For one that comes while all are settled, and whom nobody joins.
+        """
+        holders = [lease for lease in self.leases() if lease.model != ticket.model]
+        if any(lease.state is not LeaseState.READY for lease in holders):
+            return None
+        bounds = [age_bound(ticket, lease) for lease in holders]
+        ready = [lease.ready_since or 0.0 for lease in holders]
+        # Rule 6: who has just become ready stays for those who were held.
+        starts = [
+            self.now,
+            *(when for when, lease in zip(ready, holders, strict=True) if lease.held),
+        ]
+        drain = max(runner.spec.drain for runner in self.runners.values())
+        stops = sum(runner.spec.stop for runner in self.runners.values())
+        return max(starts) + max(bounds, default=0) + drain + stops + LOOKS
+
+    def alone(self, ticket: Ticket) -> bool:
+        """Whether nothing else is going on that it has to wait for."""
+        others = [other for other in self.tickets() if other.model != ticket.model]
+        starting = any(lease.state is LeaseState.STARTING for lease in self.leases())
+        return not others and not starting and self.settings.pause is None
+
+    def check_utilities(self) -> None:
+        """A utility is back 30 s after the exclusive model is gone."""
+        returning = [ticket for ticket in self.tickets() if ticket.returning]
+        exclusive = [
+            one for one in (*self.leases(), *self.tickets()) if one.lifecycle is Lifecycle.EXCLUSIVE
+        ]
+        going = any(lease.state in GOING for lease in self.leases())
+        blocked = going or self.foreign or self.settings.pause is not None
+        if not returning or exclusive or blocked:
+            self.exclusive_gone = None
+        elif self.exclusive_gone is None:
+            self.exclusive_gone = self.now
+        else:
+            assert self.now - self.exclusive_gone <= 30, returning
+
+    # Before each step.
+
+    def before_step(self, runner: Runner, decided: Plan) -> None:
+        self.check_order_of_looking(decided)
+        name = runner.spec.name
+        step = decided.waiters.get(name)
+        if runner.ticket is not None:
+            if isinstance(step, Take):
+                self.judged.takes += 1
+                self.check_turn(runner.ticket)
+            elif isinstance(step, Refuse):
+                self.judged.refusals.append(step.why)
+                self.check_refused(runner.ticket, step)
+            elif isinstance(step, Leave):
+                gone = runner.ticket.abandoned_at
+                assert gone is not None
+                assert self.now - gone >= 120
+            else:
+                self.check_waits(runner.ticket)
+        if runner.lease is not None and runner.lease.state not in GOING:
+            way = decided.holders[name]
+            if isinstance(way, GiveWay):
+                self.judged.ways.append(way.why)
+                self.check_way(runner.lease, way)
+
+    def check_order_of_looking(self, decided: Plan) -> None:
+        leases, tickets = self.leases(), self.tickets()
+        self.dice.shuffle(leases)
+        self.dice.shuffle(tickets)
+        assert self.decide(BUDGET, leases, tickets, self.settings, self.now) == decided
+
+    def check_turn(self, ticket: Ticket) -> None:
+        """Nobody passes one that is ahead in any case, but by rule 3."""
+        free = BUDGET - sum(size(lease) for lease in self.leases())
+        assert size(ticket) <= free
+        for other in self.tickets():
+            ahead = other.since < ticket.since and other.priority >= ticket.priority
+            if not ahead or other.returning or ticket.returning or self.impossible(other):
+                continue
+            assert ticket.lifecycle is not Lifecycle.EXCLUSIVE
+            starting = [one for one in self.leases() if one.state is LeaseState.STARTING]
+            # It fits and is short, or it does not delay the one ahead.
+            assert not starting
+            assert not size(other) <= free or self.own_lease(other), (ticket, other)
+            left = other.since + 1200 - self.now
+            assert (ticket.start or 0) < 120 or (ticket.start or 0) <= left, (ticket, other)
+
+    def own_lease(self, ticket: Ticket) -> bool:
+        alone = ticket.lifecycle is Lifecycle.EXCLUSIVE and bool(self.leases())
+        return alone or any(lease.model == ticket.model for lease in self.leases())
+
+    def impossible(self, ticket: Ticket) -> bool:
+        """Whether what holds the memory never goes for *ticket*."""
+        exclusive = ticket.lifecycle is Lifecycle.EXCLUSIVE
+        staying = sum(
+            size(lease)
+            for lease in self.leases()
+            if lease.model != ticket.model
+            and lease.state not in GOING
+            and (lease.foreign or lease.pinned)
+        )
+        utilities = sum(
+            size(one)
+            for one in (*self.leases(), *self.tickets())
+            if one.lifecycle is Lifecycle.UTILITY and one.model != ticket.model
+            if not isinstance(one, Lease) or one.state not in GOING
+            if isinstance(one, Lease) or (one.returning and ticket.lifecycle is Lifecycle.NORMAL)
+        )
+        need = size(ticket)
+        return need + staying + (0 if exclusive else utilities) > BUDGET
+
+    def check_refused(self, ticket: Ticket, step: Refuse) -> None:
+        pause = self.settings.pause
+        if step.why is Refusal.PAUSED:
+            assert pause is not None
+            assert step.until == pause.until
+        elif step.why is Refusal.BUSY:
+            assert self.settings.contention is Contention.REJECT
+            assert step.holders
+        else:
+            assert self.impossible(ticket)
+            assert step.holders
+            ends = [lease.until for lease in self.foreign.values()]
+            assert step.until is None or step.until in ends
+
+    def check_waits(self, ticket: Ticket) -> None:
+        if ticket.returning or ticket.abandoned_at is not None:
+            return
+        assert self.settings.pause is None
+        assert not self.impossible(ticket), ticket
+        if self.settings.contention is Contention.REJECT:
+            busy = [
+                size(lease)
+                for lease in self.leases()
+                if lease.state is LeaseState.STARTING
+                or (lease.state is LeaseState.READY and lease.in_flight)
+            ]
+            assert sum(busy) + size(ticket) <= BUDGET, ticket
+
+    def check_way(self, lease: Lease, way: GiveWay) -> None:
+        assert not lease.foreign
+        if way.why is Reason.PAUSED:
+            assert self.settings.pause is not None
+            return
+        assert lease.state is LeaseState.READY
+        assert not lease.pinned
+        ticket = next(one for one in self.tickets() if one.model == way.to)
+        utility = lease.lifecycle is Lifecycle.UTILITY
+        exclusive = ticket.lifecycle is Lifecycle.EXCLUSIVE
+        assert not utility or exclusive
+        assert not ticket.returning
+        assert ticket.abandoned_at is None
+        # Only what does not fit, with what is coming, makes anybody go.
+        coming = sum(size(one) for one in self.leases() if one.state in GOING)
+        free = BUDGET - sum(size(one) for one in self.leases())
+        assert exclusive or size(ticket) > free + coming
+        cost = ((ticket.cost or 0) + (lease.cost or 0)) / 2
+        age, served = self.now - ticket.since, self.now - (lease.ready_since or 0)
+        idle = 0.0 if lease.idle_since is None else self.now - lease.idle_since
+        held = lease.in_flight == 0 and (utility or idle >= clamp(cost / 4, 10, 180))
+        if not held:
+            bound = age_bound(ticket, lease)
+            assert age >= bound
+            assert served >= min(1.5 * cost, bound)
+            assert not lease.held or served >= bound
+
+
+# Histories.
+
+SECONDS = st.sampled_from([0.0, 0.3, 2.0, 9.0, 15.0, 40.0, 70.0, 125.0, 310.0, 800.0])
+SERVICE = st.sampled_from([0.2, 5.0, 20.0, 20.0, 90.0, 900.0])
+NAMES = ("a", "b", "c", "d")
+
+
+@st.composite
+def models(draw: st.DrawFn) -> list[Spec]:
+    specs = []
+    for name in NAMES[: draw(st.integers(2, 4))]:
+        specs.append(
+            Spec(
+                name,
+                memory=draw(st.sampled_from([2, 3, 5, 6, 7, 9])),
+                start=draw(st.sampled_from([4.0, 20.0, 60.0, 130.0, 500.0])),
+                stop=draw(st.sampled_from([1.0, 10.0])),
+                priority=draw(st.sampled_from([0, 0, 0, 1])),
+                pinned=draw(st.integers(0, 9)) == 9,
+            )
+        )
+    special = draw(st.sampled_from(["none", "none", "utility", "both"]))
+    if special != "none":
+        specs.append(Spec("u", 1, start=15.0, stop=1.0, lifecycle=Lifecycle.UTILITY))
+    if special == "both":
+        specs.append(Spec("x", 8, start=40.0, stop=5.0, lifecycle=Lifecycle.EXCLUSIVE))
+    return specs
+
+
+ACTS = st.sampled_from(
+    ["ask"] * 8 + ["stream"] * 3 + ["give up", "give up", "come back", "foreign", "pause"]
+)
+STEPS = st.lists(st.tuples(SECONDS, ACTS, st.integers(0, 9), SERVICE), min_size=2, max_size=14)
+CONTENTION = st.sampled_from([Contention.WAIT, Contention.WAIT, Contention.REJECT])
+
+
+@dataclass
+class Actor:
+    """Does to a world what a history says."""
+
+    world: Judge
+    names: list[str]
+    asked: list[Request] = field(default_factory=list)
+
+    def do(self, act: str, which: int, seconds: float) -> None:
+        name = self.names[which % len(self.names)]
+        if act == "ask":
+            self.ask(name, seconds)
+        elif act == "stream":
+            # Overlapping requests: never idle for a while.
+            for number in range(24):
+                self.world.after(number * 50.0, lambda: self.ask(name, 55.0))
+        elif act == "give up":
+            self.give_up(name)
+        elif act == "come back":
+            # Whoever gives up and asks again within two minutes.
+            self.give_up(name)
+            self.world.after(which * 10.0, lambda: self.ask(name, seconds))
+        elif act == "foreign":
+            self.foreign(seconds * 10)
+        elif act == "pause":
+            self.pause(seconds)
+
+    def ask(self, name: str, seconds: float) -> None:
+        request = Request(name, seconds)
+        self.asked.append(request)
+        self.world.ask(request)
+
+    def give_up(self, name: str) -> None:
+        for request in self.asked:
+            if request.model == name and request.began is None:
+                self.world.leave(request)
+
+    def foreign(self, seconds: float) -> None:
+        free = BUDGET - sum(size(lease) for lease in self.world.leases())
+        if free < 2 or self.world.foreign:
+            return
+        until = self.world.now + seconds
+        lease = Lease("comfy", 2, LeaseState.READY, foreign=True, until=until)
+        self.world.hold(lease, "comfy")
+        self.world.after(seconds, lambda: self.world.hold(None, "comfy"))
+
+    def pause(self, seconds: float) -> None:
+        settings = self.world.settings
+        until = self.world.now + seconds
+        self.world.pause_changed(Settings(contention=settings.contention, pause=Pause(until=until)))
+        self.world.after(
+            seconds,
+            lambda: self.world.pause_changed(Settings(contention=settings.contention)),
+        )
+
+
+@given(models(), STEPS, CONTENTION, st.integers(0, 2**16))
+def test_the_rules_hold_in_every_history(
+    specs: list[Spec],
+    steps: list[tuple[float, str, int, float]],
+    contention: Contention,
+    seed: int,
+) -> None:
+    world = Judge(specs, Settings(contention=contention), seed)
+    actor = Actor(world, [spec.name for spec in specs])
+    when = 0.0
+    for wait, act, which, seconds in steps:
+        when += wait
+        world.at(when, lambda act=act, which=which, seconds=seconds: actor.do(act, which, seconds))  # type: ignore[misc]
+    world.run(when + 5 * 3600)
+    note(str(world.judged))
+
+    # Nobody is forgotten: every request has ended, and every ticket.
+    assert all(request.ended for request in actor.asked)
+    assert not [ticket for ticket in world.tickets() if not ticket.returning]
