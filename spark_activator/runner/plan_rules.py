@@ -132,12 +132,11 @@ def may_pass(scene: Scene, ticket: Ticket, head: Ticket, victims: list[Lease] | 
         room = scene.size(ticket) <= spare
     pace = scene.settings.pace
     start = ASSUMED_COST * pace if ticket.start is None else ticket.start
-    bound = scene.age_bound(head, victims)
-    left = head.since + bound - scene.now
+    left = head.since + scene.age_bound(head, victims) - scene.now
     if start >= SHORT_START * pace:
         return room and start <= left
-    # Without room for both it has to be up, and served, before the head's turn.
-    return room or start + bound <= left
+    # Without room for both it has to be up, and to have served, before the head's turn.
+    return room or start + scene.age_bound(head, [ticket]) <= left
 
 
 def refusal(scene: Scene, ticket: Ticket) -> Refuse | None:

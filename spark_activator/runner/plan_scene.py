@@ -77,17 +77,17 @@ class Scene:
         """Return what bringing *one* up and down costs, in seconds."""
         return ASSUMED_COST * self.settings.pace if one.cost is None else one.cost
 
-    def switch(self, ticket: Ticket, lease: Lease) -> float:
+    def switch(self, one: Lease | Ticket, other: Lease | Ticket) -> float:
         """Return C of the two."""
-        return (self.cost(ticket) + self.cost(lease)) / 2
+        return (self.cost(one) + self.cost(other)) / 2
 
     def age(self, ticket: Ticket) -> float:
         """Return how long *ticket* has waited."""
         return self.now - ticket.since
 
-    def age_bound(self, ticket: Ticket, victims: Iterable[Lease]) -> float:
+    def age_bound(self, ticket: Ticket, victims: Iterable[Lease | Ticket]) -> float:
         """Return A: from this age of *ticket* on, *victims* go although they are busy."""
-        cost = max((self.switch(ticket, lease) for lease in victims), default=self.cost(ticket))
+        cost = max((self.switch(ticket, one) for one in victims), default=self.cost(ticket))
         return self.span(AGE_COSTS * cost, AGE_LIMITS)
 
     def is_old(self, ticket: Ticket) -> bool:

@@ -54,13 +54,14 @@ def size(one: Lease | Ticket) -> int:
 
 @dataclass
 class Waiting:
-    """What a ticket may expect; *until* is None where no bound is promised."""
+    """What a ticket may expect.
+
+    *until* is for one that nobody joins, *at_last* for all; None where nothing is promised.
+    """
 
     ticket: Ticket
-    began: float
-    until: float | None = None
-    abandoned: float | None = None
-    seen: float = 0.0
+    until: float | None
+    at_last: float | None
 
 
 @dataclass
@@ -102,16 +103,19 @@ class Judge(World):
         for name, ticket in tickets.items():
             known = self.waiting.get(name)
             if known is None:
-                known = self.waiting[name] = Waiting(ticket, self.now)
-                known.until = self.promise(ticket)
+                last = self.now + self.turns()
+                known = self.waiting[name] = Waiting(ticket, self.promise(ticket), last)
             # Age and place stay, whoever comes and goes.
             assert ticket.since == known.ticket.since
             if ticket.abandoned_at is not None:
                 assert self.now - ticket.abandoned_at <= 120 + LOOKS
-                known.until = None
+                known.until = known.at_last = None
+            if self.foreign or self.settings.pause is not None:
+                known.at_last = None
             if not self.alone(ticket):
                 known.until = None
             assert known.until is None or self.now <= known.until, (name, self.now)
+            assert known.at_last is None or self.now <= known.at_last, (name, self.now)
 
     def promise(self, ticket: Ticket) -> float | None:
         """When the lease is its own at the latest: A, drain and stop after it came.
@@ -131,6 +135,14 @@ class Judge(World):
         drain = max(runner.spec.drain for runner in self.runners.values())
         stops = sum(runner.spec.stop for runner in self.runners.values())
         return max(starts) + max(bounds, default=0) + drain + stops + LOOKS
+
+    def turns(self) -> float:
+        """How long it takes when every other model has a whole turn before."""
+        specs = [runner.spec for runner in self.runners.values()]
+        start, stop = max(spec.start for spec in specs), sum(spec.stop for spec in specs)
+        bound = clamp(3 * max(spec.cost for spec in specs), 60, 1200)
+        # 120: somebody short may start while room is made.
+        return len(specs) * (bound + max(spec.drain for spec in specs) + stop + start + 120 + LOOKS)
 
     def alone(self, ticket: Ticket) -> bool:
         """Whether nothing else is going on that it has to wait for."""
@@ -197,8 +209,16 @@ class Judge(World):
             # It fits and is short, or it does not delay the one ahead.
             assert not starting
             assert not size(other) <= free or self.own_lease(other), (ticket, other)
-            left = other.since + 1200 - self.now
-            assert (ticket.start or 0) < 120 or (ticket.start or 0) <= left, (ticket, other)
+            holders = [lease for lease in self.leases() if lease.state not in GOING]
+            bound = max((age_bound(other, lease) for lease in holders), default=60)
+            left, start = other.since + bound - self.now, ticket.start or 0
+            assert start < 120 or start <= left, (ticket, other)
+            assert self.beside(ticket, other) or start <= left, (ticket, other)
+
+    def beside(self, ticket: Ticket, other: Ticket) -> bool:
+        """Whether *other* fits beside *ticket* when all go that may."""
+        staying = [lease for lease in self.leases() if lease.foreign or lease.pinned]
+        return sum(size(one) for one in (ticket, other, *staying)) <= BUDGET
 
     def own_lease(self, ticket: Ticket) -> bool:
         alone = ticket.lifecycle is Lifecycle.EXCLUSIVE and bool(self.leases())
