@@ -132,7 +132,8 @@ def may_pass(scene: Scene, ticket: Ticket, head: Ticket, victims: list[Lease] | 
         room = scene.size(ticket) <= spare
     pace = scene.settings.pace
     start = ASSUMED_COST * pace if ticket.start is None else ticket.start
-    left = head.since + scene.age_bound(head, victims) - scene.now
+    # Nobody has to go for it any more: its turn is as soon as they are gone.
+    left = head.since + scene.age_bound(head, victims) - scene.now if victims else 0.0
     if start >= SHORT_START * pace:
         return room and start <= left
     # Without room for both it has to be up, and to have served, before the head's turn.

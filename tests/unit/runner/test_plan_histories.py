@@ -174,7 +174,7 @@ class Judge(World):
         if runner.ticket is not None:
             if isinstance(step, Take):
                 self.judged.takes += 1
-                self.check_turn(runner.ticket)
+                self.check_turn(runner.ticket, decided)
             elif isinstance(step, Refuse):
                 self.judged.refusals.append(step.why)
                 self.check_refused(runner.ticket, step)
@@ -189,6 +189,8 @@ class Judge(World):
             if isinstance(way, GiveWay):
                 self.judged.ways.append(way.why)
                 self.check_way(runner.lease, way)
+                if way.why is not Reason.PAUSED:
+                    self.check_choice(runner.lease, way, decided)
 
     def check_order_of_looking(self, decided: Plan) -> None:
         leases, tickets = self.leases(), self.tickets()
@@ -196,13 +198,14 @@ class Judge(World):
         self.dice.shuffle(tickets)
         assert self.decide(BUDGET, leases, tickets, self.settings, self.now) == decided
 
-    def check_turn(self, ticket: Ticket) -> None:
+    def check_turn(self, ticket: Ticket, decided: Plan) -> None:
         """Nobody passes one that is ahead in any case, but by rule 3."""
         free = BUDGET - sum(size(lease) for lease in self.leases())
         assert size(ticket) <= free
         for other in self.tickets():
             ahead = other.since < ticket.since and other.priority >= ticket.priority
-            if not ahead or other.returning or ticket.returning or self.impossible(other):
+            leaves = isinstance(decided.waiters[other.model], Refuse | Leave)
+            if not ahead or leaves or other.returning or ticket.returning:
                 continue
             assert ticket.lifecycle is not Lifecycle.EXCLUSIVE
             starting = [one for one in self.leases() if one.state is LeaseState.STARTING]
@@ -210,7 +213,7 @@ class Judge(World):
             assert not starting
             assert not size(other) <= free or self.own_lease(other), (ticket, other)
             holders = [lease for lease in self.leases() if lease.state not in GOING]
-            bound = max((age_bound(other, lease) for lease in holders), default=60)
+            bound = max((age_bound(other, lease) for lease in holders), default=0)
             left, start = other.since + bound - self.now, ticket.start or 0
             assert start < 120 or start <= left, (ticket, other)
             assert self.beside(ticket, other) or start <= left, (ticket, other)
@@ -298,6 +301,24 @@ class Judge(World):
             assert age >= bound
             assert served >= min(1.5 * cost, bound)
             assert not lease.held or served >= bound
+
+    def check_choice(self, lease: Lease, way: GiveWay, decided: Plan) -> None:
+        """Only as many as needed, and least recently used first."""
+        ticket = next(one for one in self.tickets() if one.model == way.to)
+        leases = self.leases()
+        chosen = [one for one in leases if isinstance(decided.holders[one.model], GiveWay)]
+        others = [one for one in leases if one in chosen or one.state in GOING]
+        free = BUDGET - sum(size(one) for one in leases)
+        with_it = free + sum(size(one) for one in others)
+        assert with_it - size(lease) < size(ticket) <= with_it
+        for other in leases:
+            candidate = other.state is LeaseState.READY and not (other.foreign or other.pinned)
+            if not candidate or other in chosen or other.lifecycle is Lifecycle.UTILITY:
+                continue
+            idle = other.in_flight == 0 and other.model != ticket.model
+            if idle and size(other) >= size(lease):
+                assert lease.in_flight == 0, (lease, other)
+                assert (lease.idle_since or 0) <= (other.idle_since or 0), (lease, other)
 
 
 # Histories.
