@@ -1,4 +1,4 @@
-"""The random histories notice when a rule of the plan is broken.
+"""Properties of the plan notice when a rule of the plan is broken.
 
 Each patch in tests/mutants breaks one; it is applied to a copy of the package.
 """
@@ -15,7 +15,8 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 MUTANTS = sorted((ROOT / "tests" / "mutants").glob("*.patch"))
-HISTORIES = ROOT / "tests" / "unit" / "runner" / "test_plan_histories.py"
+HERE = ROOT / "tests" / "unit" / "runner"
+PROPERTIES = [HERE / "test_plan_scenes.py", HERE / "test_plan_histories.py"]
 
 
 def copy(tmp_path: Path) -> Path:
@@ -25,10 +26,10 @@ def copy(tmp_path: Path) -> Path:
 
 
 def judge(where: Path) -> subprocess.CompletedProcess[str]:
-    """Run the histories against the package in *where*, which is found first."""
+    """Run the properties against the package in *where*, which is found first."""
     options = ("-q", "-x", "-p", "no:cacheprovider", "--hypothesis-seed=1", "--timeout=60")
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), *options, HISTORIES],
+        [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), *options, *PROPERTIES],
         cwd=where,
         env={**os.environ, "PYTHONPATH": str(where), "SPARK_MUTANT": "1"},
         capture_output=True,
