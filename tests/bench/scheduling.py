@@ -1,6 +1,6 @@
 """How long models wait for each other: our plan beside two others, in simulated time.
 
-    python tests/bench/scheduling.py [--hours 12] [--seed 1] [--only WORD]
+    python tests/bench/scheduling.py [--hours 24] [--seed 1] [--only WORD]
 
 Models do not fit together unless a table says so.  The cost of a switch is a
 tenth stop and nine tenths start.  A wait is from the request to the moment when
@@ -54,27 +54,25 @@ def table(title: str, models: Sequence[str], runs: dict[str, Callable[[Decide], 
 def opened(
     title: str, names: str, clients: Clients, costs: Sequence[str], hours: float, seed: int
 ) -> None:
-    runs = {
-        cost: lambda decide, cost=cost: run_open(
-            decide, specs(dict.fromkeys(names.split(), COSTS[cost])), clients, hours, seed
-        )
-        for cost in costs
-    }
-    table(title, names.split(), runs)
+    def at_cost(cost: float) -> Callable[[Decide], Result]:
+        models = specs(dict.fromkeys(names.split(), cost))
+        return lambda decide: run_open(decide, models, clients, hours, seed)
+
+    table(title, names.split(), {cost: at_cost(COSTS[cost]) for cost in costs})
 
 
 def agents(title: str, mixes: dict[str, dict[str, float]], calls: int, seed: int) -> None:
-    runs = {
-        label: lambda decide, mix=mix: run_agents(decide, specs(mix), calls, seed)
-        for label, mix in mixes.items()
-    }
-    table(title, sorted(next(iter(mixes.values()))), runs)
+    def of_mix(mix: dict[str, float]) -> Callable[[Decide], Result]:
+        return lambda decide: run_agents(decide, specs(mix), calls, seed)
+
+    names = sorted(next(iter(mixes.values())))
+    table(title, names, {label: of_mix(mix) for label, mix in mixes.items()})
 
 
 def main() -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--hours", type=float, default=12.0)
+    parser.add_argument("--hours", type=float, default=24.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--calls", type=int, default=80)
     parser.add_argument("--only", default="")

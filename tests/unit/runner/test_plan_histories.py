@@ -6,12 +6,12 @@ time and more simply; then everything is given the time to come to its end.
 
 from __future__ import annotations
 
-import os
 import random
 from dataclasses import dataclass, field
 
-from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import given, note
 from hypothesis import strategies as st
+from search import SEARCH
 from sharing_world import Request, Runner, Spec, World
 
 from spark_activator.catalog.model import Lifecycle
@@ -332,16 +332,6 @@ class Judge(World):
 
 
 # Histories.
-
-# Against a mutant one counterexample is enough, however long it is.
-SEARCH = (
-    settings(
-        max_examples=600, deadline=None, database=None, phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck), report_multiple_bugs=False,
-    )
-    if "SPARK_MUTANT" in os.environ
-    else settings(max_examples=200, deadline=None)
-)  # fmt: skip
 
 SECONDS = st.sampled_from([0.0, 0.3, 2.0, 9.0, 15.0, 40.0, 70.0, 125.0, 310.0, 800.0])
 SERVICE = st.sampled_from([0.2, 5.0, 20.0, 20.0, 90.0, 900.0])

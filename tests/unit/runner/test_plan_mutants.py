@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 MUTANTS = sorted((ROOT / "tests" / "mutants").glob("*.patch"))
 HERE = ROOT / "tests" / "unit" / "runner"
-PROPERTIES = [HERE / "test_plan_scenes.py", HERE / "test_plan_histories.py"]
+PROPERTIES = [HERE / "test_plan_histories.py", HERE / "test_plan_scenes.py"]
 
 
 def copy(tmp_path: Path) -> Path:

@@ -6,6 +6,7 @@ import random
 
 from hypothesis import given
 from hypothesis import strategies as st
+from search import SEARCH
 
 from spark_activator.catalog.model import Lifecycle
 from spark_activator.runner.plan import (
@@ -70,6 +71,7 @@ SETTINGS = st.builds(
 )
 
 
+@SEARCH
 @given(LEASES, TICKETS, SETTINGS, st.randoms(use_true_random=False))
 def test_the_plan_is_the_same_whoever_makes_it(
     leases: list[Lease], tickets: list[Ticket], settings: Settings, order: random.Random
@@ -81,6 +83,7 @@ def test_the_plan_is_the_same_whoever_makes_it(
     assert plan(BUDGET, leases, tickets, settings, NOW) == before
 
 
+@SEARCH
 @given(LEASES, TICKETS, SETTINGS)
 def test_everyone_has_a_step_and_nobody_takes_what_is_not_there(
     leases: list[Lease], tickets: list[Ticket], settings: Settings
@@ -98,6 +101,7 @@ def test_everyone_has_a_step_and_nobody_takes_what_is_not_there(
         assert sum(used) <= BUDGET
 
 
+@SEARCH
 @given(LEASES, TICKETS, SETTINGS)
 def test_positions_count_those_that_wait(
     leases: list[Lease], tickets: list[Ticket], settings: Settings
@@ -123,6 +127,7 @@ IDLE = st.lists(
 )  # fmt: skip
 
 
+@SEARCH
 @given(IDLE, st.integers(1, 10), st.permutations("abcde"))
 def test_the_least_recently_used_go_and_no_more_than_needed(
     idle: list[tuple[int, int]], need: int, names: list[str]
@@ -145,6 +150,7 @@ def test_the_least_recently_used_go_and_no_more_than_needed(
                 assert other.since >= one.since
 
 
+@SEARCH
 @given(LEASES, SETTINGS)
 def test_nobody_goes_where_nobody_waits(leases: list[Lease], settings: Settings) -> None:
     made: Plan = plan(BUDGET, leases, [], settings, NOW)
