@@ -11,6 +11,8 @@ from sharing_world import Decide, Request, Spec, World
 
 # An answer takes 12 s on average, and some take minutes.
 SIGMA = 0.8
+# A call that does not fit into the drain would be cut in each try, for ever.
+LONGEST_CALL = 100.0
 # What a client waits before it gives up, and before it asks again.
 PATIENCE = 300.0
 RETRY = 2.0
@@ -93,7 +95,7 @@ class Agent:
 
     def _call(self) -> None:
         self._asked = self.world.now
-        self._seconds = service(self.dice, 20.0)
+        self._seconds = min(service(self.dice, 20.0), LONGEST_CALL)
         self._try()
 
     def _try(self) -> None:

@@ -8,11 +8,11 @@ The plan is a parameter, so that others can be compared with ours.
 
 from __future__ import annotations
 
-import heapq
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
+
+from sharing_clock import Clock
 
 from spark_activator.catalog.model import Lifecycle
 from spark_activator.runner.plan import (
@@ -89,7 +89,7 @@ class Runner:
     turn: int = 0
 
 
-class World:
+class World(Clock):
     """The machine.
 
     Args:
@@ -111,6 +111,7 @@ class World:
         poll: float = 1.0,
         late: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        super().__init__()
         self.budget = budget
         self.runners = {spec.name: Runner(spec) for spec in specs}
         self.foreign: dict[str, Lease] = {}
@@ -118,35 +119,10 @@ class World:
         self.settings = settings or Settings()
         self.poll = poll
         self.late = late
-        self.now = 0.0
-        self.switching = 0.0
         self.starts = 0
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
-        self._number = itertools.count()
-        self._init: list[tuple[Runner, float, Callable[[], None], Callable[[], None]]] = []
-        self._initialising: Runner | None = None
-        self._job = 0
         self._looks: dict[str, float] = {}
 
-    # Time.
-
-    def at(self, when: float, act: Callable[[], None]) -> None:
-        heapq.heappush(self._events, (when, next(self._number), act))
-
-    def after(self, seconds: float, act: Callable[[], None]) -> None:
-        self.at(self.now + seconds, act)
-
-    def run(self, until: float) -> None:
-        while self._events and self._events[0][0] <= until:
-            self.now, _, act = heapq.heappop(self._events)
-            act()
-            self.check()
-        self.now = max(self.now, until)
-
     # What others hear and check; see the tests.
-
-    def check(self) -> None:
-        """Look at the world after each event."""
 
     def before_step(self, runner: Runner, decided: Plan) -> None:
         """Look at a plan before *runner* carries out its part."""
@@ -265,7 +241,7 @@ class World:
             lifecycle=spec.lifecycle, priority=spec.priority, pinned=spec.pinned, cost=spec.cost,
         )  # fmt: skip
         self.starts += 1
-        self._initialise(
+        self.initialise(
             runner,
             spec.start,
             lambda: self._describe(runner, turn, baseline=0),
@@ -380,46 +356,10 @@ class World:
         if lease is None or lease.state is LeaseState.STOPPING:
             return
         runner.lease = replace(lease, state=LeaseState.STOPPING, since=self.now)
-        self._initialise(runner, runner.spec.stop, lambda: None, lambda: self._free(runner))
+        self.initialise(runner, runner.spec.stop, lambda: None, lambda: self._free(runner))
         self._changed()
 
     def _free(self, runner: Runner) -> None:
         runner.lease = None
         runner.turn += 1
         self._changed()
-
-    # `init.lock`.
-
-    def _initialise(
-        self,
-        runner: Runner,
-        seconds: float,
-        begin: Callable[[], None],
-        end: Callable[[], None],
-    ) -> None:
-        # A start that is given up ends here and now, for its own stop.
-        self._init = [job for job in self._init if job[0] is not runner]
-        if self._initialising is runner:
-            self._initialising = None
-        self._init.append((runner, seconds, begin, end))
-        if self._initialising is None:
-            self._next_initialise()
-
-    def _next_initialise(self) -> None:
-        self._initialising = None
-        self._job += 1
-        if not self._init:
-            return
-        runner, seconds, begin, end = self._init.pop(0)
-        self._initialising, job = runner, self._job
-        self.switching += seconds
-
-        def finish() -> None:
-            if self._job == job:
-                self._initialising = None
-                end()
-                if self._initialising is None:
-                    self._next_initialise()
-
-        begin()
-        self.after(seconds, finish)

@@ -97,7 +97,8 @@ def test_everyone_has_a_step_and_nobody_takes_what_is_not_there(
     for ticket in takers:
         whole = Lifecycle.EXCLUSIVE in (ticket.lifecycle, *(one.lifecycle for one in leases))
         assert not (whole and leases)
-        used = [BUDGET if one.memory is None else one.memory for one in (ticket, *leases)]
+        memory = [ticket.memory, *(one.memory for one in leases)]
+        used = [BUDGET if one is None else one for one in memory]
         assert sum(used) <= BUDGET
 
 
