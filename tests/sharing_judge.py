@@ -150,9 +150,8 @@ class Judge(World):
     def check_utilities(self) -> None:
         """A utility is back 30 s after the exclusive model is gone."""
         returning = [ticket for ticket in self.tickets() if ticket.returning]
-        exclusive = [
-            one for one in (*self.leases(), *self.tickets()) if one.lifecycle is Lifecycle.EXCLUSIVE
-        ]
+        everybody: list[Lease | Ticket] = [*self.leases(), *self.tickets()]
+        exclusive = any(one.lifecycle is Lifecycle.EXCLUSIVE for one in everybody)
         going = any(lease.state in GOING for lease in self.leases())
         blocked = going or self.foreign or self.settings.pause is not None
         if not returning or exclusive or blocked:
