@@ -206,9 +206,14 @@ class Judge(World):
             assert ticket.lifecycle is not Lifecycle.EXCLUSIVE
             starting = [one for one in self.leases() if one.state is LeaseState.STARTING]
             assert not starting
-            assert size(other) > free or self.own_lease(other), (ticket, other)
             first = [one for one in self.tickets() if one.since < other.since]
-            if all(one.returning for one in first):
+            is_head = all(one.returning for one in first)
+            # Behind the head, one may pass that another, which costs more, may not.
+            costs_less = (other.cost or 0) <= (ticket.cost or 0)
+            if is_head or (costs_less and (other.start or 0) <= (ticket.start or 0)):
+                fits = size(other) <= free and not self.own_lease(other)
+                assert not fits or (not is_head and size(other) > size(ticket)), (ticket, other)
+            if is_head:
                 self.check_pass(ticket, other)
 
     def check_pass(self, ticket: Ticket, head: Ticket) -> None:

@@ -46,7 +46,7 @@ def test_there_is_a_mutant_for_each_rule_and_more() -> None:
 def test_mutant_is_noticed(patch: Path, tmp_path: Path) -> None:
     where = copy(tmp_path)
     applied = subprocess.run(
-        ["git", "apply", "--unidiff-zero", str(patch)], cwd=where, capture_output=True, text=True
+        ["git", "apply", str(patch)], cwd=where, capture_output=True, text=True
     )
     assert applied.returncode == 0, applied.stderr
 
