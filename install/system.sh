@@ -36,7 +36,9 @@ install_system() {
         say 'Nothing was done (--dry-run).'
         return
     fi
-    say 'Installed. No model is enabled. Next:'
+    say 'Installed. Models that were off stay off. Next:'
+    say '    sudo usermod -aG spark-activator USER'
+    say '        and log in again: list, status, logs and stop then need no sudo'
     say '    spark-model list'
     say '    sudo systemctl enable --now spark-model@NAME.socket'
 }
@@ -103,7 +105,7 @@ install_units() {
     NGINX_CHANGED=no
     was=$(nginx_unit)
     step "units: $UNITS"
-    for file in units/spark-*@.* units/spark-*.service units/spark-*.path; do
+    for file in units/spark-*.service units/spark-*.socket units/spark-*.path units/spark-*.timer; do
         [ ! -e "$file" ] || fill <"$file" | put_listed 644 "$UNITS/${file#units/}"
     done
     newest=$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
@@ -204,6 +206,7 @@ uninstall_system() {
         'spark-engine@*' 'spark-reaper@*' 'spark-tcp@*' | cut -d ' ' -f 1)
     remove_containers
     step 'removing'
+    close_journal
     if [ -e $LIST ]; then
         while read -r path; do
             [ ! -e "$path" ] || run 'remove it by hand' rm -f "$path"
@@ -226,7 +229,7 @@ uninstall_system() {
     if [ "$1" = yes ]; then
         purge_system
     else
-        say "kept: $ETC and $STATE (--purge takes them too)"
+        say "kept: $ETC, $STATE, users and groups (--purge takes them too)"
     fi
     if [ "$DRY" = yes ]; then
         say 'Nothing was done (--dry-run).'
@@ -246,6 +249,15 @@ stop_units() {
                 run "see: systemctl status $unit" systemctl disable --now "$unit"
             ;;
         esac
+    done
+}
+
+# The right to read the journal: kept, it would be that of whatever group gets the number next.
+close_journal() {
+    has setfacl && getent group spark-activator >/dev/null || return 0
+    for path in /run/log/journal /var/log/journal; do
+        [ ! -d "$path" ] || run 'see setfacl(1)' setfacl --recursive \
+            --remove group:spark-activator,default:group:spark-activator "$path"
     done
 }
 

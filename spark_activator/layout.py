@@ -94,6 +94,10 @@ class Layout:
         """Where the supervisor of a process engine listens."""
         return self.run / "engine" / f"{name}.sock"
 
+    def tcp_socket(self, name: str) -> Path:
+        """Where what is sent reaches the TCP port of an engine that has nothing else."""
+        return self.run / "tcp" / f"{name}.sock"
+
     def upstream(self, name: str) -> Path:
         """Holds one directory an activation, in which the engine makes its socket."""
         return self.run / "upstream" / name

@@ -65,6 +65,11 @@ def watchdog_interval() -> float | None:
     return limit / 2_000_000 if limit > 0 else None
 
 
+def is_supervised() -> bool:
+    """Say whether systemd listens to us at all."""
+    return bool(os.environ.get("NOTIFY_SOCKET"))
+
+
 def store(name: str, fd: int) -> bool:
     """Leave a duplicate of *fd* with systemd, to get it back as *name* after a crash.
 
@@ -119,7 +124,8 @@ def notify(*assignments: str, fds: Sequence[int] = (), limit: float = SEND_LIMIT
             # Not sent to an address: only of a connected socket does the kernel
             # know whether the other side's queue is full; else waiting is spinning.
             sock.connect(address)
-            sock.sendmsg(["\n".join(assignments).encode()], ancillary)
+            # What others said is shown here: a lone surrogate is no reason to die.
+            sock.sendmsg(["\n".join(assignments).encode(errors="replace")], ancillary)
     except OSError as error:
         logger.debug("Failed to notify systemd of %s, ignoring: %s", assignments[0], error)
         return False

@@ -241,7 +241,9 @@ def _decode(line: bytes, kinds: Mapping[str, type[_T]]) -> _T:
             continue
         value = body[field.name]
         shape = _SHAPES.get(str(field.type), (str,))
-        if not isinstance(value, shape) or (isinstance(value, bool) and bool not in shape):
+        wrong = isinstance(value, bool) and bool not in shape
+        # NaN is no JSON, but Python reads it; it compares with nothing.
+        if wrong or not isinstance(value, shape) or value != value:
             raise ProtocolError(f"{name}: {field.name}: expected {field.type}, got {value!r}")
         if isinstance(value, list):
             if not all(isinstance(item, str) for item in value):

@@ -10,6 +10,9 @@ awaited.
 SIGTERM is another way out: nothing more is accepted, who is held is refused, who
 is served may finish.  The runner is not told `bye` then: whoever ended us may be
 about to start us again, and the model is kept for a while for that.
+
+The death of something that all requests need is the same way with another exit
+status, after which systemd starts us again.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ import logging
 import math
 import signal
 import socket
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import trio
@@ -27,9 +32,12 @@ from spark_activator import notify
 from spark_activator.activator.connection import Connection
 from spark_activator.activator.demand import Demand
 from spark_activator.activator.desk import Desk
+from spark_activator.activator.guests import Guests
 from spark_activator.activator.idle import IdleClock
 from spark_activator.activator.presence import Presence
-from spark_activator.activator.relay import Relay
+from spark_activator.activator.relay import Relay, RelayError
+from spark_activator.activator.stall import end_stalled
+from spark_activator.activator.wire import ClientGone, Wire
 from spark_activator.catalog.model import Keep, Model, Timeouts
 from spark_activator.errors import Refusal
 from spark_activator.layout import Layout
@@ -38,8 +46,9 @@ logger = logging.getLogger(__name__)
 
 # Between two turns of the loop, so that a flood of clients starves nobody.
 ACCEPTED_AT_ONCE: Final = 64
-# Descriptors or memory are short: closing connections give some back.
-SHORT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+# The listener is none (any more).  Whatever else accept(2) says is one client's
+# trouble, or descriptors or memory are short: closing connections give some back.
+NO_LISTENER: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK})
 SHORT_PAUSE: Final = 0.1
 # systemd and its readers have better things to do than to follow every request.
 STATUS_PAUSE: Final = 1.0
@@ -55,18 +64,22 @@ class Activation:
         self._layout = layout
         self._model = model
         self._listener = listener
-        self._open = 0
-        self._none_open = trio.Event()
+        self._guests = Guests()
         self._accepting = trio.CancelScope()
         self._leaving = False
+        self._failed = False
         self._changed = trio.Event()
         timeouts = model.timeouts if isinstance(model, Model) else Timeouts()
         always = isinstance(model, Model) and model.keep is Keep.ALWAYS
         self._drain_limit = timeouts.drain
         self._idle = math.inf if always else timeouts.idle
 
-    async def run(self) -> None:
-        """Serve until nobody needs the model any more, or until SIGTERM."""
+    async def run(self) -> bool:
+        """Serve until nobody needs the model any more, or until SIGTERM.
+
+        Returns:
+            Whether all is well: False after a bug that ended all of it.
+        """
         self._clock = IdleClock(self._idle, trio.current_time())
         self._demand = Demand(self._name, self._layout, self._clock, self._note_change)
         presence = Presence()
@@ -80,16 +93,37 @@ class Activation:
                     presence=presence,
                     relay=relay,
                 )
-                nursery.start_soon(presence.run)
-                nursery.start_soon(self._demand.run)
+                nursery.start_soon(self._guard, presence.run)
+                nursery.start_soon(self._guard, self._demand.run)
                 await nursery.start(self._heed_signals)
                 notify.ready(self._desk.sentence())
-                nursery.start_soon(self._show_status)
-                nursery.start_soon(self._feed_watchdog)
+                nursery.start_soon(self._guard, self._show_status)
+                nursery.start_soon(self._guard, self._feed_watchdog)
+                nursery.start_soon(self._guard, partial(end_stalled, relay.lanes))
                 await self._serve(nursery)
                 nursery.cancel_scope.cancel()
+        except RelayError as error:
+            self._fail(error)
         finally:
             presence.close()
+        return not self._failed
+
+    async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run what all requests need."""
+        try:
+            await task()
+        except Exception as error:  # noqa: BLE001  # whoever is connected is answered first
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        if not self._failed:
+            logger.error("Met a bug, leaving to be started again", exc_info=error)
+        self._failed = True
+        self._leave()
+
+    def _leave(self) -> None:
+        self._leaving = True
+        self._accepting.cancel()
 
     async def _serve(self, connections: trio.Nursery) -> None:
         await self._accept(connections)
@@ -97,13 +131,12 @@ class Activation:
             notify.stopping("idle, leaving")
             await self._demand.bye()
             return
-        logger.info("Told to end, %d in flight", self._clock.in_flight)
+        logger.info("Leaving, %d in flight", self._clock.in_flight)
         notify.stopping(f"draining, {self._clock.in_flight} in flight")
         self._demand.refuse(Refusal("shutting_down", "the model's activator is being stopped"))
+        self._guests.hang_up()
         with trio.move_on_after(self._drain_limit):
-            while self._open:
-                self._none_open = trio.Event()
-                await self._none_open.wait()
+            await self._guests.wait_none()
 
     async def _accept(self, connections: trio.Nursery) -> None:
         """Accept clients until the exit rule or a signal says that it is enough."""
@@ -114,12 +147,12 @@ class Activation:
             try:
                 nothing_waits = self._accept_waiting(connections)
             except OSError as error:
-                if error.errno not in SHORT:
+                if error.errno in NO_LISTENER:
                     raise
                 logger.warning("Failed to accept a client, trying again: %s", error)
                 await trio.sleep(SHORT_PAUSE)
                 continue
-            if nothing_waits and not self._open and trio.current_time() >= self._clock.leave_at:
+            if nothing_waits and trio.current_time() >= self._leave_at and self._guests.hang_up():
                 return
 
     def _accept_waiting(self, connections: trio.Nursery) -> bool:
@@ -134,33 +167,37 @@ class Activation:
             except ConnectionError:
                 continue  # it left before it was accepted
             sock.setblocking(False)  # noqa: FBT003  # takes it by position only
-            self._open += 1
-            connections.start_soon(self._serve_one, sock)
+            client = Wire(sock, ClientGone)
+            self._guests.came(client)
+            connections.start_soon(self._serve_one, client)
         return False
 
-    async def _serve_one(self, sock: socket.socket) -> None:
+    async def _serve_one(self, client: Wire) -> None:
         try:
-            await Connection(sock, self._desk).serve()
+            await Connection(client, self._desk, self._guests.spoke).serve()
+        except RelayError as error:
+            self._fail(error)
         finally:
-            self._open -= 1
-            if not self._open:
-                self._none_open.set()
+            self._guests.left(client)
             self._retime()
 
     def _note_change(self) -> None:
         self._retime()
         self._changed.set()
 
+    @property
+    def _leave_at(self) -> float:
+        # Who has spoken is answered and closed within seconds, or is in flight.
+        return self._guests.leave_at(self._clock.leave_at)
+
     def _retime(self) -> None:
-        # An open connection is no reason to stay, but it has to be served.
-        self._accepting.deadline = math.inf if self._open else self._clock.leave_at
+        self._accepting.deadline = self._leave_at
 
     async def _heed_signals(self, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             task_status.started()
             async for _number in signals:
-                self._leaving = True
-                self._accepting.cancel()
+                self._leave()
 
     async def _show_status(self) -> None:
         shown = self._desk.sentence()
@@ -175,6 +212,7 @@ class Activation:
     async def _feed_watchdog(self) -> None:
         interval = notify.watchdog_interval()
         while interval is not None:
+            await self._desk.relay.prove()
             heard = notify.watchdog()
             # systemd is away for a second while it reloads: not a reason to be killed.
             await trio.sleep(interval if heard else min(interval, STATUS_PAUSE))

@@ -6,8 +6,9 @@ What a client sends after its first request is never interpreted.
 from __future__ import annotations
 
 import logging
+import math
 import os
-import socket
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 # A head is one packet; a client that needs longer than this for it is no client.
 HEAD_LIMIT: Final = 15.0
+# Paths have up to 16 KiB, and strangers choose them.
+LOGGED_PATH: Final = 200
 # SDKs and proxies give up after 300 s: they shall hear from us before.
 HOLD_LIMIT: Final = 270.0
 # Clients are told to come back within a minute however long the load takes, so
@@ -43,9 +46,12 @@ LINGER_LIMIT: Final = 2.0
 class Connection:
     """A client, from accept to close."""
 
-    def __init__(self, sock: socket.socket, desk: Desk) -> None:
-        self._client = Wire(sock, ClientGone)
+    def __init__(
+        self, client: Wire, desk: Desk, spoke: Callable[[Wire], None] = lambda _: None
+    ) -> None:
+        self._client = client
         self._desk = desk
+        self._spoke = spoke
         self._id = os.urandom(8).hex()
         self._head: heads.Head | None = None
         self._body: Body | None = None
@@ -59,10 +65,15 @@ class Connection:
                     await self._serve()
                 except Refusal as refusal:
                     await self._refuse(refusal)
+                except BaseException:
+                    if trio.current_effective_deadline() == -math.inf:
+                        self._cut_short()  # the drain has taken too long
+                    raise
                 await self._part()
             except Gone:
                 pass
             except RelayError:
+                self._client.break_off()
                 raise  # nobody can be served any more: systemd starts another one
             except Exception:  # one request's bug must not end the streams of all others
                 logger.exception("Request %s met a bug", self._id)
@@ -90,11 +101,14 @@ class Connection:
         received = bytearray()
         with trio.move_on_after(HEAD_LIMIT):
             while True:
-                data = await self._client.receive()
+                # No more than a head may have: the rest waits in the kernel, so that
+                # a thousand who are held cost no memory here.
+                data = await self._client.receive(heads.MAX_HEAD)
                 if not data:
                     if received:
                         raise ClientGone
                     return b""
+                self._spoke(self._client)
                 received += data
                 end = heads.find_end(received)
                 if end is not None:
@@ -168,10 +182,17 @@ class Connection:
 
     async def _refuse(self, refusal: Refusal) -> None:
         self._desk.counts.refused(refusal.code)
-        asked = f"{self._head.method} {self._head.path}" if self._head else "request"
+        asked = f"{self._head.method} {self._head.path[:LOGGED_PATH]}" if self._head else "request"
         logger.info("%s: refused %s: %s: %s", self._id, asked, refusal.code, refusal.message)
         head_only = self._head is not None and self._head.method == "HEAD"
         await self._client.send_all(refusal_answer(refusal, self._id, head_only=head_only))
+
+    def _cut_short(self) -> None:
+        if self._exchange is not None and self._exchange.status:
+            self._client.break_off()
+        elif self._body is not None:
+            refusal = Refusal("shutting_down", "the model's activator is being stopped")
+            self._client.send_now(refusal_answer(refusal, self._id))
 
     async def _own_up(self) -> None:
         if self._exchange is not None and self._exchange.status:

@@ -25,6 +25,7 @@ import trio
 
 from spark_activator.activator.held import Held
 from spark_activator.activator.idle import IdleClock
+from spark_activator.activator.patience import Patience
 from spark_activator.activator.runnerline import RunnerLine, RunnerLost
 from spark_activator.errors import REFUSALS, Refusal
 from spark_activator.layout import Layout
@@ -46,10 +47,6 @@ logger = logging.getLogger(__name__)
 
 # Between two `busy` lines: the runner decides in seconds, not per request.
 EDGE_PAUSE = 0.1
-# A runner that ends ten times in a row without having said a word will not
-# speak the eleventh time; with the pauses between this is five seconds.
-LOST_LIMIT = 10
-LOST_PAUSE = 0.1
 
 # It becomes part of a path.
 _ACTIVATION = re.compile(r"[0-9a-f]{8}")
@@ -77,6 +74,7 @@ class Demand:
         self._wanted = trio.Event()
         self._edge = trio.Event()
         self._runner: RunnerLine | None = None
+        self._patience = Patience()
 
     @property
     def waiting(self) -> int:
@@ -137,27 +135,25 @@ class Demand:
 
     async def run(self) -> None:
         """Keep the connection while there is demand, until cancelled."""
-        losses = 0
         while True:
             await self._wait_wanted()
+            self._patience.opened(trio.current_time())
             try:
                 async with await RunnerLine.open(self._path) as runner:
                     await self._converse(runner)
-                losses = 0
+                self._patience.kept()
             except OSError as error:
-                logger.error("Cannot connect to the runner at '%s': %s", self._path, error)
-                self._give_up(Refusal("runner_unavailable", "the model's runner does not answer"))
+                logger.error("Cannot connect to '%s': %s", self._path, error)
+                self._despair("the model's runner does not answer")
             except RunnerLost as lost:
-                losses = losses + 1 if self.line is None else 1
                 logger.warning("Lost the runner, connecting again: %s", lost)
+                self._patience.lost(trio.current_time())
             self._runner = self.line = None
             self._forget_engine()
             self._changed()
-            if losses >= LOST_LIMIT:
-                losses = 0
-                self._give_up(Refusal("runner_unavailable", "the model's runner ends at once"))
-            elif losses > 1:
-                await trio.sleep(LOST_PAUSE * (losses - 1))
+            if self._patience.exhausted(trio.current_time()):
+                self._despair("the model's runner does not start, or ends at once")
+            await trio.sleep_until(self._patience.next_at)
 
     async def _wait_wanted(self) -> None:
         while not self.waiting and not self._clock.demanded:
@@ -197,9 +193,13 @@ class Demand:
         yielding = False
         while True:
             try:
-                line = await runner.receive()
+                with trio.fail_at(self._patience.deadline):
+                    line = await runner.receive()
+            except trio.TooSlowError:
+                return RunnerLost("it says nothing")
             except RunnerLost as lost:
                 return None if yielding else lost
+            self._patience.heard(stopping=isinstance(line, Stopping))
             self.line = line
             match line:
                 case Ready(upstream):
@@ -215,7 +215,8 @@ class Demand:
                     return None
                 case Failed(code, message, retry_after):
                     code = code if code in REFUSALS else "start_failed"
-                    self._give_up(Refusal(code, message, retry_after=retry_after))
+                    self._clock.demand_ended()
+                    self._held.refuse(Refusal(code, message, retry_after=retry_after))
                     return None
                 case Queued() | Starting():
                     pass
@@ -239,6 +240,10 @@ class Demand:
             await runner.send(Yielded())
         conversation.cancel()
 
-    def _give_up(self, refusal: Refusal) -> None:
-        self._clock.demand_ended()
-        self._held.refuse(refusal)
+    def _despair(self, message: str) -> None:
+        """Refuse those who wait for a runner that cannot be reached."""
+        self._patience = Patience()
+        self._held.refuse(Refusal("runner_unavailable", message))
+        # A runner that comes back must find who still uses its engine.
+        if not self._served:
+            self._clock.demand_ended()

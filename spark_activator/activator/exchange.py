@@ -9,15 +9,17 @@ the relay knows nothing of chunks.
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Final, NoReturn
 
 import trio
 
 from spark_activator.activator import unixsocket
+from spark_activator.activator.lane import UNLIMITED
 from spark_activator.activator.presence import Presence
 from spark_activator.activator.relay import Relay
-from spark_activator.activator.wire import ClientGone, Cut, UpstreamGone, Wire
+from spark_activator.activator.wire import PIECE, ClientGone, Cut, UpstreamGone, Wire
 from spark_activator.errors import Refusal
 from spark_activator.http import response
 from spark_activator.http.answers import CONTINUE
@@ -30,6 +32,10 @@ ENGINE_SOCKET: Final = "engine.sock"
 CONNECT_LIMIT: Final = 10.0
 # A client that sends nothing of a body for a minute has lost its connection.
 BODY_PAUSE_LIMIT: Final = 60.0
+# Engines send none, or one; one that sends them without end would never answer.
+INTERIM_LIMIT: Final = 16
+# Ours, and closing connections give some back.
+SHORT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class EngineUnreachable(Exception):  # the caller decides what it means
@@ -48,6 +54,8 @@ async def connect(directory: Path) -> Wire:
     except BlockingIOError as error:
         raise Refusal("overloaded", "the engine does not accept connections") from error
     except OSError as error:
+        if error.errno in SHORT:
+            raise Refusal("overloaded", "more connections than can be served") from error
         raise EngineUnreachable(str(error)) from error
     return Wire(sock, UpstreamGone)
 
@@ -70,6 +78,8 @@ class Exchange:
         self._refusal: Refusal | None = None
         self._body_over = False  # complete, or the engine wants no more of it
         self._client_gone = False
+        self._half_closed = False
+        self._left = UNLIMITED  # of the response's body
         self.status = 0
 
     async def run(self, arrived: bytes, presence: Presence, relay: Relay) -> None:
@@ -93,11 +103,9 @@ class Exchange:
         if self._client_gone:
             raise ClientGone
         if going_on:
-            try:
-                relayed = await relay.run(self._client.sock, self._upstream.sock, request_body=0)
-            except trio.Cancelled:  # the drain has taken too long
-                self._client.break_off()
-                raise
+            relayed = await relay.run(
+                self._client.sock, self._upstream.sock, request_body=0, response_body=self._left
+            )
             # An engine that closes with some of the body unread had all it wanted.
             if relayed.cut and self._body.complete:
                 self._cut()
@@ -161,25 +169,33 @@ class Exchange:
             await self._upstream.send_all(self._body.feed(data))
             # Both may be ready all the time; the others want their turn.
             await trio.lowlevel.checkpoint()
+        if self._half_closed:
+            self._upstream.finish()
 
     async def _answer(self) -> bool:
         """Send the answer's head, and more as long as the body lasts; return whether it goes on."""
         head, rest = await self._response_head()
         self.status = head.status
+        if head.length is not None:
+            # What an engine sends beyond is nobody's answer.
+            rest = rest[: head.length]
+            self._left = head.length - len(rest)
         await self._client.send_all(head.for_downstream(self._request_id) + rest)
-        while not self._body_over:
+        while self._left and not self._body_over:
             try:
-                data = await self._upstream.receive()
+                data = await self._upstream.receive(min(self._left, PIECE))
             except UpstreamGone:
                 return False  # see `run`: the body is not complete
             if not data:
                 return False
+            self._left -= len(data)
             await self._client.send_all(data)
-        return True
+            await trio.lowlevel.checkpoint()
+        return self._left > 0
 
     async def _response_head(self) -> tuple[response.ResponseHead, bytes]:
         received = bytearray()
-        while True:
+        for _ in range(INTERIM_LIMIT + 1):
             while (end := response.find_end(received)) is None:
                 try:
                     data = await self._upstream.receive()
@@ -195,6 +211,7 @@ class Exchange:
             # HTTP/1.0 has no interim answers.
             if self._head.minor == 1:
                 await self._client.send_all(head.for_downstream(self._request_id))
+        raise Refusal("bad_gateway", f"the engine sent over {INTERIM_LIMIT} interim answers")
 
     def _cut(self) -> NoReturn:
         self._client.break_off()
@@ -203,5 +220,6 @@ class Exchange:
     def _pass_half_close(self) -> None:
         # A client that closes looks like one that only says that it is done: the
         # engine decides what it means.  vLLM stops.
+        self._half_closed = True
         if self._body.complete:
             self._upstream.finish()

@@ -15,19 +15,20 @@ class _Outcome:
     def __init__(self) -> None:
         self.known = trio.Event()
         self.refusal: Refusal | None = None
+        self.waiting = 0
 
 
 class Held:
-    """All requests that are held.  A thousand are a thousand waits for one event.
-
-    Attributes:
-        count: How many there are.
-    """
+    """All requests that are held.  A thousand are a thousand waits for one event."""
 
     def __init__(self) -> None:
-        self.count = 0
         self._outcome = _Outcome()
         self._closed: Refusal | None = None
+
+    @property
+    def count(self) -> int:
+        """How many there are; none at once after `look` and `refuse`."""
+        return self._outcome.waiting
 
     async def wait(self, activation: Callable[[], str | None], want: Callable[[], None]) -> str:
         """Return what *activation* returns once that is something.
@@ -39,19 +40,19 @@ class Held:
         Raises:
             Refusal: It was said meanwhile that there will be none.
         """
-        self.count += 1
-        try:
-            while (found := activation()) is None:
-                if self._closed is not None:
-                    raise _copy(self._closed)
-                outcome = self._outcome
+        while (found := activation()) is None:
+            if self._closed is not None:
+                raise _copy(self._closed)
+            outcome = self._outcome
+            outcome.waiting += 1
+            try:
                 want()
                 await outcome.known.wait()
-                if outcome.refusal is not None:
-                    raise _copy(outcome.refusal)
-            return found
-        finally:
-            self.count -= 1
+            finally:
+                outcome.waiting -= 1
+            if outcome.refusal is not None:
+                raise _copy(outcome.refusal)
+        return found
 
     def look(self) -> None:
         """Have all see whether the engine is there."""

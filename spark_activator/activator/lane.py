@@ -1,7 +1,7 @@
 """One client and its connection to the engine: two flows, and how they end.
 
-A lane has the response (until the engine's end of file) and the rest of the
-request (at most so many bytes).  It is told what happened to which of its
+A lane has the response (until the engine's end of file, or its announced length)
+and the rest of the request (at most so many bytes).  It is told what happened to which of its
 sockets, moves what can be moved, and says what to wait for next: `wanted` is
 derived from the state of both flows, so that no transition can forget a bit.
 
@@ -20,7 +20,7 @@ from typing import Literal
 
 from spark_activator.activator.flow import Change, Flow, SharedPipe
 
-# A response has no limit but its end.
+# A response that does not announce its length has no limit but its end.
 UNLIMITED = 1 << 62
 
 
@@ -49,15 +49,29 @@ class Lane:
         relayed: How it ended, None until then.
     """
 
-    __slots__ = ("_hears", "_request", "_response", "_upstream", "down", "relayed", "up")
+    __slots__ = (
+        "_downstream",
+        "_hears",
+        "_request",
+        "_response",
+        "_upstream",
+        "down",
+        "relayed",
+        "up",
+    )
 
     def __init__(
-        self, downstream: socket.socket, upstream: socket.socket, request_body: int
+        self,
+        downstream: socket.socket,
+        upstream: socket.socket,
+        request_body: int,
+        response_body: int = UNLIMITED,
     ) -> None:
         self.down, self.up = downstream.fileno(), upstream.fileno()
         self.relayed: Relayed | None = None
+        self._downstream = downstream
         self._upstream = upstream
-        self._response = Flow(self.up, self.down, UNLIMITED)
+        self._response = Flow(self.up, self.down, response_body)
         self._request = Flow(self.down, self.up, request_body)
         # Whether the client may still say something that matters to the engine: the
         # rest of its request, or its half-close.
@@ -100,6 +114,18 @@ class Lane:
             changed = self._note_request(self._request.pump(pipe)) or changed
         return changed
 
+    # These two are for other threads: they read numbers, and the kernel does the rest.
+
+    @property
+    def stuck_at(self) -> int | None:
+        """How much the client has taken, where it does not take more now."""
+        return self._response.moved if self._response.pending else None
+
+    def hang_up(self) -> None:
+        """Have the client be gone."""
+        with suppress(OSError):  # it is
+            self._downstream.shutdown(socket.SHUT_RDWR)
+
     def drop(self) -> None:
         """Forget what is pending; the lane is over."""
         self._response.drop()
@@ -109,7 +135,9 @@ class Lane:
         match change:
             case None:
                 return False
-            case Change.ENDED:
+            case Change.ENDED | Change.COMPLETE:
+                self._end("upstream")
+            case Change.DRAINED if not self._response.left:
                 self._end("upstream")
             case Change.SOURCE_BROKE:
                 self._end("upstream", cut=True)

@@ -42,8 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         logger.error("%s (%s)", error.message, error.hint)
         return 1
     activation = Activation(name, layout, load(name, layout), listener)
-    trio.run(activation.run, strict_exception_groups=True)
-    return 0
+    return 0 if trio.run(activation.run, strict_exception_groups=True) else 1
 
 
 def load(name: str, layout: Layout) -> Model | Refusal:

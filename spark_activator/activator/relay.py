@@ -22,13 +22,14 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 import trio
 
 from spark_activator.activator.flow import SharedPipe
-from spark_activator.activator.lane import Lane, Relayed
+from spark_activator.activator.lane import UNLIMITED, Lane, Relayed
 
 __all__ = ["Relay", "RelayError", "Relayed"]
 
@@ -55,7 +56,7 @@ class _Watched:
         self.error: OSError | None = None
 
 
-_Command = tuple[Callable[[_Watched], None], _Watched]
+_Command = Callable[[], None]
 
 
 class Relay:
@@ -94,9 +95,14 @@ class Relay:
         self._check()
 
     async def run(
-        self, downstream: socket.socket, upstream: socket.socket, *, request_body: int
+        self,
+        downstream: socket.socket,
+        upstream: socket.socket,
+        *,
+        request_body: int,
+        response_body: int = UNLIMITED,
     ) -> Relayed:
-        """Relay until the engine's end of file.
+        """Relay until the engine's end of file, or *response_body* bytes of it.
 
         The client may send *request_body* more bytes; what it sends beyond is
         never read.  Its half-close is passed on, and nothing is read from it
@@ -110,17 +116,17 @@ class Relay:
             RelayError: Not this relay failed, but all of them.
         """
         self._check()
-        watched = _Watched(Lane(downstream, upstream, request_body))
+        watched = _Watched(Lane(downstream, upstream, request_body, response_body))
         if -1 in (watched.lane.down, watched.lane.up):
             # Closed already.  On the thread this would be everybody's problem.
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         self._running.add(watched)
-        self._tell((self._attach, watched))
+        self._tell(partial(self._attach, watched))
         try:
             await watched.done.wait()
         finally:
             if not watched.done.is_set():
-                self._tell((self._detach, watched))
+                self._tell(partial(self._detach, watched))
                 with trio.move_on_after(DETACH_LIMIT, shield=True):
                     await watched.done.wait()
             self._running.discard(watched)
@@ -131,6 +137,21 @@ class Relay:
             raise watched.error
         assert watched.lane.relayed is not None
         return watched.lane.relayed
+
+    def lanes(self) -> list[Lane]:
+        """All that are being relayed."""
+        return [watched.lane for watched in self._running]
+
+    async def prove(self) -> None:
+        """Return when the thread has answered; one that hangs never does.
+
+        Raises:
+            RelayError: It is dead.
+        """
+        self._check()
+        answered = trio.Event()
+        self._tell(lambda: self._token.run_sync_soon(answered.set))
+        await answered.wait()
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -184,8 +205,7 @@ class Relay:
             command = self._commands.popleft()
             if command is None:
                 return False
-            act, watched = command
-            act(watched)
+            command()
         return True
 
     def _attach(self, watched: _Watched) -> None:

@@ -94,6 +94,19 @@ class Wire:
         except OSError:
             return False
 
+    def send_now(self, data: bytes) -> None:
+        """Send what can be sent of *data* without waiting."""
+        with suppress(OSError):
+            self.sock.send(data)
+
+    def hang_up(self) -> bool:
+        """End the connection at once, unless something has arrived; say whether it was done."""
+        if self.unread():
+            return False
+        with suppress(OSError):  # it may have left already
+            self.sock.shutdown(socket.SHUT_RDWR)
+        return True
+
     async def linger(self, limit: float) -> None:
         """Say the end and read on until the client has seen it, at most *limit* seconds.
 

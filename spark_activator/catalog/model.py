@@ -148,6 +148,7 @@ class Model:
         command: The command line of a process engine, empty for all others.
             `{socket}` in it, as in *args*, is the path that the engine has to serve on.
         memory: Bytes of GPU memory that the whole engine may take: the size of its lease.
+        tcp: The port of a process engine that cannot serve on a unix socket, else None.
         probe: Whether readiness includes one generated token.
         vendor: Whether the file is of the catalog that is shipped.
     """
@@ -163,6 +164,7 @@ class Model:
     image: Image | None = None
     args: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+    tcp: int | None = None
     env: dict[str, str] = field(default_factory=dict)
     container: ContainerOptions = ContainerOptions()
     network: Network = Network.NONE

@@ -15,6 +15,8 @@ from spark_activator.catalog.section import Report
 # underscores, with its value behind `=` or not.  The key that says it instead.
 COMPUTED = {
     r"gpu[-_a-z]*": ("--gpu-memory-utilization", "set 'memory'"),
+    # With it vLLM does not look at the share of the memory any more.
+    r"kv[-_]cache[-_]mem[-_a-z]*": ("--kv-cache-memory-bytes", "set 'memory'"),
     r"max[-_]mo[-_a-z]*": ("--max-model-len", "set 'context'"),
     r"serv[-_a-z]*": ("--served-model-name", "set 'aliases' or 'presets'"),
     r"shut[-_a-z]*": ("--shutdown-timeout", "set 'timeouts.drain'"),
@@ -41,9 +43,13 @@ def check(values: dict[str, Any], report: Report) -> None:
         for key in _CONTAINER_ONLY:
             if key in there:
                 report.add(key, "not for engine 'process', which has no container")
+        if "tcp" in there and there.get("network") == "outbound":
+            report.add("tcp", "not with network 'outbound': others on this host could reach it")
     else:
         if "image" not in there:
             report.add("image", "required, but not there: a name in images.yaml")
+        if "tcp" in there:
+            report.add("tcp", "only for engine 'process'; others serve on '{socket}'")
         if "command" in there:
             report.add("command", "only for engine 'process'; others have 'args'")
     if engine == "vllm":
@@ -54,6 +60,7 @@ def schema() -> dict[str, Any]:
     """Describe the same, for a file without `extends`."""
     process = {"required": ["engine"], "properties": {"engine": {"const": "process"}}}
     other = {"required": ["engine"], "properties": {"engine": {"enum": ["sglang", "container"]}}}
+    outbound = {"required": ["network"], "properties": {"network": {"const": "outbound"}}}
     null = {"type": "null"}
     given = {"not": null}
     computed = {
@@ -70,8 +77,12 @@ def schema() -> dict[str, Any]:
                     "required": ["command"],
                     "properties": {"command": given, **dict.fromkeys(_CONTAINER_ONLY, null)},
                 },
-                "else": {"required": ["image"], "properties": {"image": given, "command": null}},
+                "else": {
+                    "required": ["image"],
+                    "properties": {"image": given, "command": null, "tcp": null},
+                },
             },
+            {"if": outbound, "then": {"properties": {"tcp": null}}},
             {
                 "if": {"not": {"anyOf": [process, other]}},
                 "then": {"properties": {"args": computed}},

@@ -180,6 +180,10 @@ MODEL = Table(
             Words(least=1),
             "The command of a process engine; {socket} and {python} in it are replaced.",
         ),
+        "tcp": Setting(
+            Whole(1024, 65535, "a port"),
+            "Port of a process engine that only speaks TCP, on the loopback of its own network.",
+        ),
         "env": Setting(
             MapOf(
                 Text("a variable's name", r"^[A-Za-z_][A-Za-z0-9_]*(?!\n)$", 255),

@@ -87,7 +87,7 @@ def _one(layout: Layout, units: Units, model: Model) -> Step:
     )
     left = ""
     if len(first) < len(changes):
-        left = f"pending: spark-model update {model.name}"
+        left = f"pending (run: sudo spark-model update {model.name})"
     return Step(model.name, first, left)
 
 
@@ -95,7 +95,7 @@ def _gone(layout: Layout, units: Units, name: str) -> Step:
     if not _settled(units, name):
         return Step(name, freeze.removal(layout, units, name))
     unit = socket_unit(name)
-    return Step(name, (), f"disabled or without a file: systemctl disable --now {unit}")
+    return Step(name, (), f"disabled or without a file (run: sudo systemctl disable --now {unit})")
 
 
 def _settled(units: Units, name: str) -> bool:

@@ -45,7 +45,8 @@ def _run(arguments: argparse.Namespace) -> int:
     except PermissionError as error:
         raise UserError(
             f"{error.filename}: permission denied",
-            hint="members of the group spark-activator may look and stop; the rest needs sudo",
+            hint="use sudo; or, to look and stop, join the group: "
+            "sudo usermod -aG spark-activator USER, and log in again",
         ) from error
 
 

@@ -22,7 +22,7 @@ def run(layout: Layout, *, name: str) -> int:
     models.require(layout, name)
     # A connection would start a runner where there is none.
     if models.read_state(layout, name) is None:
-        print(f"{name} is not running")
+        print(f"'{name}' is not running")
         return 0
     drain = Timeouts().drain
     # Whoever stops a model with a broken file still wants it stopped.

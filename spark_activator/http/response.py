@@ -1,6 +1,7 @@
 """The head of an engine's response: read enough to pass it on, and no more.
 
-The body is not looked at: it ends where the engine's connection ends.
+The body is not looked at: it ends after its announced length, or where the
+engine's connection ends.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from spark_activator.http.answers import REQUEST_ID
 MAX_HEAD: Final = 64 * 1024
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t\x20-\x7e\x80-\xff]*")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)")
+_LENGTH = re.compile(rb"[0-9]{1,15}")
+# Have no body, whatever their fields say.
+_EMPTY = frozenset({204, 304})
 # Between the engine and us.  How the body is framed is passed on with the body.
 _HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"upgrade"})
 _OURS = REQUEST_ID.lower().encode()
@@ -26,12 +30,16 @@ class ResponseHead:
 
     Attributes:
         status: 100 to 599; below 200 another head follows.
+        length: Bytes of the body; None when it says itself where it ends.
     """
 
-    __slots__ = ("_fields", "_status_line", "status")
+    __slots__ = ("_fields", "_status_line", "length", "status")
 
-    def __init__(self, status: int, status_line: bytes, fields: list[bytes]) -> None:
+    def __init__(
+        self, status: int, status_line: bytes, fields: list[bytes], length: int | None
+    ) -> None:
         self.status, self._status_line, self._fields = status, status_line, fields
+        self.length = length
 
     @property
     def interim(self) -> bool:
@@ -62,7 +70,8 @@ def parse(raw: bytes) -> ResponseHead:
     """Read a complete head, its empty line included.
 
     Raises:
-        Refusal: It is not HTTP/1.x, or the engine wants to speak something else.
+        Refusal: It is not HTTP/1.x, could be read in two ways, or the engine
+            wants to speak something else.
     """
     status_line, *fields = raw[:-4].split(b"\r\n")
     match = _STATUS_LINE.fullmatch(status_line)
@@ -72,14 +81,30 @@ def parse(raw: bytes) -> ResponseHead:
     if status == 101:
         # We asked for no upgrade, and could not check what would follow.
         raise _bad("101, an upgrade that nobody asked for")
-    kept = []
+    kept: list[bytes] = []
+    framing: dict[bytes, list[bytes]] = {b"content-length": [], b"transfer-encoding": []}
     for line in fields:
         field = _FIELD.fullmatch(line)
         if field is None:
             raise _bad("a line in its response head that is no 'name: value'")
-        if field[1].lower() not in _HOP_BY_HOP and field[1].lower() != _OURS:
+        name = field[1].lower()
+        if name in framing:
+            framing[name].append(field[2].strip(b" \t"))
+        if name not in _HOP_BY_HOP and name != _OURS:
             kept.append(line)
-    return ResponseHead(status, status_line, kept)
+    length = 0 if status in _EMPTY else _body_length(*framing.values())
+    return ResponseHead(status, status_line, kept, length)
+
+
+def _body_length(lengths: list[bytes], codings: list[bytes]) -> int | None:
+    # A client may read another one of two than we do.
+    if lengths and codings:
+        raise _bad("both Content-Length and Transfer-Encoding")
+    if not lengths:
+        return None
+    if len(lengths) > 1 or _LENGTH.fullmatch(lengths[0]) is None:
+        raise _bad("a Content-Length that is not one number")
+    return int(lengths[0])
 
 
 def _bad(what: str) -> Refusal:

@@ -45,6 +45,7 @@ def drop_in_paths(name: str) -> tuple[str, ...]:
         f"spark-runner@{name}.service.d/10-drain.conf",
         # Not 10-: it has to come after 10-system.conf, and names alone decide.
         f"spark-engine@{name}.service.d/20-network.conf",
+        f"spark-tcp@{name}.service.d/10-port.conf",
     )
 
 
@@ -58,10 +59,14 @@ def drop_ins(model: Model, *, listen: str = "127.0.0.1") -> Mapping[str, str]:
     Returns:
         Text by path, below the directory of the units.
     """
-    port, engine, activator_drain, runner_drain, network = drop_in_paths(model.name)
+    port, engine, activator_drain, runner_drain, network, tcp = drop_in_paths(model.name)
     bodies = {port: f"[Socket]\nListenStream={_address(listen, model.port)}\n"}
     if model.engine is Engine.PROCESS:
-        bodies[engine] = "[Unit]\nWants=spark-engine@%i.socket\nAfter=spark-engine@%i.socket\n"
+        units = "spark-engine@%i.socket"
+        if model.tcp is not None:
+            units += " spark-tcp@%i.socket"
+            bodies[tcp] = f"[Service]\nEnvironment=SPARK_TCP_PORT={model.tcp}\n"
+        bodies[engine] = f"[Unit]\nWants={units}\nAfter={units}\n"
         if model.network is Network.OUTBOUND:
             # Under a user manager there is no such fence, and this says nothing new.
             bodies[network] = "[Service]\nPrivateNetwork=no\n"

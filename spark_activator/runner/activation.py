@@ -9,6 +9,8 @@ systemd keeps the lease, and the next process adopts the engine.
 
 from __future__ import annotations
 
+import logging
+
 import trio
 
 from spark_activator.errors import EngineFailed
@@ -24,6 +26,10 @@ from spark_activator.runner.way_up import bring_up
 STALL_POLL = 5.0
 # Less CPU than this between two looks is an idle process' housekeeping.
 STALL_EFFORT = 0.5
+# A directory of leases that cannot be read is a person's to mend.
+BROKEN_PAUSE = 10.0
+
+logger = logging.getLogger(__name__)
 
 
 class Activation:
@@ -98,18 +104,27 @@ class Activation:
             effort, available = now or effort, free
             still = trio.current_time() - course.moved
             if still > model.timeouts.stall and not course.ready.is_set():
-                words = f"the start of '{model.name}' made no progress (see the journal)"
-                raise EngineFailed("start_timeout", words)
+                words = f"the start of '{model.name}' made no progress"
+                raise EngineFailed("start_timeout", f"{words} (see: spark-model logs {model.name})")
 
     async def _watch_plan(self) -> None:
         await self._course.ready.wait()
         watch = DirectoryWatch(self._tools.desk.directory)
         try:
-            while (to := await self._tools.desk.next_step(self._own_step)) is None:
+            while (to := await self._look_at_plan()) is None:
                 await watch.wait()
             self._course.ending.tell(Why.YIELD, f"'{to}' waits")
         finally:
             watch.close()
+
+    async def _look_at_plan(self) -> str | None:
+        try:
+            return await self._tools.desk.next_step(self._own_step)
+        except EngineFailed as failure:
+            # Others cannot be seen for now; that is no reason to end what serves.
+            logger.warning("Failed to look who waits, ignoring: %s", failure.message)
+            await trio.sleep(BROKEN_PAUSE)
+            return None
 
     def _own_step(self, plan: Plan) -> str | None:
         step = plan.holders.get(self._tools.model.name)

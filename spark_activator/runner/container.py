@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -13,14 +16,23 @@ from spark_activator.catalog.model import Model
 from spark_activator.errors import EngineFailed
 from spark_activator.layout import Layout
 from spark_activator.runner import machine, spec, upstream
-from spark_activator.runner.dockerd import START_LIMIT, Dockerd, Missing
+from spark_activator.runner.dockerd import START_LIMIT, Dockerd, Missing, Refused
+from spark_activator.runner.engine import LAST_LINES
+from spark_activator.runner.lines import LogLines, not_heard
 from spark_activator.runner.ours import ASK_AGAIN, Found, find_all, remove
 
 if TYPE_CHECKING:
     import docker
 
-# The last words of an engine that has ended are read within milliseconds.
-LAST_WORDS_LIMIT = 1.0
+# The last words of an engine that has ended are read within milliseconds, and
+# megabytes of them on a busy machine within two seconds.
+LAST_WORDS_LIMIT = 3.0
+# A Docker that lists containers makes one in less, whatever held it up before.
+LATE_LIMIT = 2.0
+# HTTP's word for a name that is taken.
+CONFLICT = 409
+# What tini says as Docker's init; the container itself has started by then.
+NO_SHELL = "exec /bin/sh failed"
 
 
 class ContainerEngine:
@@ -37,6 +49,7 @@ class ContainerEngine:
         self._host = host
         self._dockerd = dockerd
         self._id = ""
+        self._uncertain = False
 
     async def adopt(self) -> bool:
         """See `engine.Engine.adopt`."""
@@ -51,14 +64,14 @@ class ContainerEngine:
             return True
         # More than one is nothing that we made; none of them is trusted.
         await remove(self._dockerd, self._layout, self._model.name)
-        upstream.remove_all(self._layout.upstream(self._model.name))
+        upstream.remove_all(self._parent)
         self.may_exist = False
         return False
 
     async def start(self, activation: str) -> None:
         """See `engine.Engine.start`."""
-        name, model = spec.container_name(self._model.name), self._model
-        image = await self._image()
+        model = self._model
+        image = await machine.look_at_image(model, self._dockerd)
         place = await machine.prepare(
             model,
             image,
@@ -69,26 +82,55 @@ class ContainerEngine:
         )
         body = spec.container(model, image, place, config=self._config, activation=activation)
         self.may_exist = True
+        # Whoever cancels us must know what was made.
+        with trio.CancelScope(shield=True):
+            await self._create(body, spec.container_name(self._model.name))
+            await self._start()
+        self.activation = activation
 
-        def make(api: docker.APIClient) -> str:
+    async def _create(self, body: dict[str, Any], name: str) -> None:
+        def create(api: docker.APIClient) -> str:
             made = api.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
-            api.start(made["Id"])
             return str(made["Id"])
 
+        self._uncertain = True
         try:
-            self._id = await self._dockerd.uninterrupted(
-                "start the container", make, limit=START_LIMIT
+            self._id = await self._dockerd.call("make the container", create, limit=START_LIMIT)
+        except Missing as error:
+            raise machine.image_missing(self._model) from error
+        except Refused as error:
+            self._uncertain = False
+            if error.status != CONFLICT:
+                raise
+            raise EngineFailed(
+                "start_failed",
+                f"a container '{name}' that is not ours is in the way (run: docker rm -f {name})",
+            ) from error
+        self._uncertain = False
+
+    async def _start(self) -> None:
+        # A call of its own: a thread that was given up must not go on to start
+        # an engine that nobody holds a lease for.
+        try:
+            await self._dockerd.call(
+                "start the container", lambda api: api.start(self._id), limit=START_LIMIT
             )
         except Missing as error:
-            raise self._image_missing() from error
-        self.activation = activation
+            words = f"the container of '{self._model.name}' was removed before it started"
+            raise EngineFailed("start_failed", words) from error
 
     async def follow(self, on_line: Callable[[str], None]) -> str:
         """See `engine.Engine.follow`."""
         read = trio.Event()
+        no_shell = False
+
+        def hear(line: str) -> None:
+            nonlocal no_shell
+            no_shell = no_shell or NO_SHELL in line
+            on_line(line)
 
         async def read_log() -> None:
-            await self._read_log(on_line)
+            await self._read_log(hear)
             read.set()
 
         async with trio.open_nursery() as nursery:
@@ -97,7 +139,7 @@ class ContainerEngine:
             with trio.move_on_after(LAST_WORDS_LIMIT):
                 await read.wait()
             nursery.cancel_scope.cancel()
-        return how
+        return "cannot start: its image has no /bin/sh" if no_shell else how
 
     async def effort(self) -> float | None:
         """See `engine.Engine.effort`: the CPU seconds of all its processes."""
@@ -113,26 +155,34 @@ class ContainerEngine:
         """See `engine.Engine.stop`."""
         if self.may_exist:
             await remove(self._dockerd, self._layout, self._model.name)
-        self.may_exist = False
+        if self._uncertain:
+            # It was asked for one and did not answer in time: it may come late.
+            await trio.sleep(LATE_LIMIT)
+            await remove(self._dockerd, self._layout, self._model.name)
+        self.may_exist = self._uncertain = False
+
+    @property
+    def _parent(self) -> Path:
+        return self._layout.upstream(self._model.name)
 
     def _fits(self, found: Found) -> bool:
-        parent = self._layout.upstream(self._model.name)
         return (
             found.running
             and found.config == self._config
-            and upstream.exists(parent, found.activation)
+            and upstream.exists(self._parent, found.activation)
         )
 
     async def _read_log(self, on_line: Callable[[str], None]) -> None:
-        rest = b""
+        lines = LogLines()
+        heard: deque[str] = deque(maxlen=LAST_LINES)
+
+        def tell(news: Iterable[str]) -> None:
+            for line in news:
+                heard.append(line)
+                on_line(line)
 
         def hear(piece: bytes) -> None:
-            nonlocal rest
-            # Progress bars rewrite their line; each version of it is news.
-            *lines, rest = (rest + piece).replace(b"\r", b"\n").split(b"\n")
-            for line in lines:
-                if line.strip():
-                    on_line(line.decode("utf-8", "replace"))
+            tell(lines.feed(piece))
 
         since: float | None = None
         while True:
@@ -142,9 +192,14 @@ class ContainerEngine:
                 return
             except EngineFailed:
                 pass
+            tell(lines.end())
             # It ends with the container, or with a Docker that restarts.
             since = time.time()
             if not await self._is_running():
+                # Docker may end it before its end was sent.
+                with suppress(Missing, EngineFailed):
+                    end = await self._dockerd.last_lines(self._id, LAST_LINES)
+                    tell(not_heard(list(heard), end))
                 return
             await trio.sleep(ASK_AGAIN)
 
@@ -160,7 +215,8 @@ class ContainerEngine:
                 return "is gone: its container was removed"
             except EngineFailed:
                 # Docker is away; the engine is too, unless live-restore keeps it.
-                if not await self._listens():
+                assert self.activation is not None
+                if not await upstream.listens(self._parent, self.activation):
                     return "ended together with Docker"
                 await trio.sleep(ASK_AGAIN)
 
@@ -177,37 +233,3 @@ class ContainerEngine:
             return False
         except EngineFailed:
             return True
-
-    async def _listens(self) -> bool:
-        assert self.activation is not None
-        try:
-            stream = await upstream.connect(
-                self._layout.upstream(self._model.name), self.activation
-            )
-        except OSError:
-            return False
-        await stream.aclose()
-        return True
-
-    async def _image(self) -> spec.ImageFacts:
-        assert self._model.image is not None
-        wanted = self._model.image.pull_spec
-        try:
-            image = await self._dockerd.call(
-                "look at the image",
-                lambda api: api.inspect_image(wanted),  # type: ignore[no-untyped-call]
-            )
-        except Missing as error:
-            raise self._image_missing() from error
-        config = image.get("Config") or {}
-        return spec.ImageFacts(
-            str(image["Id"]), tuple(config.get("Entrypoint") or ()), tuple(config.get("Cmd") or ())
-        )
-
-    def _image_missing(self) -> EngineFailed:
-        assert self._model.image is not None
-        return EngineFailed(
-            "image_missing",
-            f"the image of '{self._model.name}' is not on this machine "
-            f"(run: docker pull {self._model.image.pull_spec})",
-        )

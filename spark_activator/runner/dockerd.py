@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from spark_activator.errors import EngineFailed
+from spark_activator.runner.lines import LogLines
 
 if TYPE_CHECKING:
     import docker
@@ -38,6 +39,16 @@ THREADS = trio.CapacityLimiter(8)
 
 class Missing(Exception):
     """There is no such container or image; the caller knows what that means."""
+
+
+class Refused(EngineFailed):
+    """Docker says no; *status* is that of its answer."""
+
+    def __init__(self, what: str, status: int) -> None:
+        super().__init__(
+            "start_failed", f"Docker failed to {what} (see: journalctl -t spark-runner)"
+        )
+        self.status = status
 
 
 class Dockerd:
@@ -79,17 +90,6 @@ class Dockerd:
         logger.warning("Docker failed to %s within %g s", what, limit)
         raise unavailable()
 
-    async def uninterrupted(
-        self, what: str, act: Callable[[docker.APIClient], T], *, limit: float
-    ) -> T:
-        """Run *act* like `call`, to its end or its limit even when we are cancelled.
-
-        For calls that make something: whoever cancels must know whether it was made.
-        """
-        with trio.CancelScope(shield=True):
-            return await self.call(what, act, limit=limit)
-        raise AssertionError  # nobody cancels that scope
-
     async def follow(
         self, container: str, on_piece: Callable[[bytes], None], *, since: float | None
     ) -> None:
@@ -119,6 +119,17 @@ class Dockerd:
                 logger.debug("The log of %s ended, ignoring: %s", container, error)
 
         await self._in_thread(read)
+
+    async def last_lines(self, container: str, count: int) -> list[str]:
+        """Return the end of the container's log.
+
+        Raises:
+            Missing: There is no such container.
+            EngineFailed: Docker does not answer.
+        """
+        data = await self.call("read the log", lambda api: api.logs(container, tail=count))
+        lines = LogLines()
+        return [*lines.feed(data), *lines.end()][-count:]
 
     async def wait(self, container: str) -> int:
         """Wait for the end of *container* and return its exit status.
@@ -166,7 +177,7 @@ def _translated(what: str, act: Callable[[], T]) -> T:
         raise Missing(str(error.explanation)) from error
     except errors.APIError as error:
         logger.error("Docker failed to %s: %s", what, error.explanation or error)
-        raise EngineFailed("start_failed", f"Docker failed to {what} (see the journal)") from error
+        raise Refused(what, error.status_code or 0) from error
     except (requests.exceptions.RequestException, errors.DockerException, OSError) as error:
         logger.warning("Docker failed to %s: %s", what, error)
         raise unavailable() from error

@@ -28,6 +28,8 @@ ASK_AGAIN = 0.005
 # Longer than this it is held by a process that was stopped or hangs; its
 # watchdog ends it (30 s), and we say what we wait for.
 PLAN_LIMIT = 40.0
+# No number in the files is beyond what a float counts exactly.
+MOST = 2**53
 
 
 def boottime() -> float:
@@ -93,7 +95,7 @@ def read_lease(directory: Path, name: str) -> Lease:
         _number(body.get("memory")),
         state,
         _number(body.get("in_flight")) or 0,
-        float(_number(body.get("since")) or 0),
+        _seconds(body.get("since")) or 0.0,
         body.get("activation") if isinstance(body.get("activation"), str) else None,
         _number(body.get("baseline")),
     )
@@ -102,14 +104,22 @@ def read_lease(directory: Path, name: str) -> Lease:
 def read_ticket(directory: Path, name: str) -> Ticket:
     """Read the description of a ticket that is held; one without an age came just now."""
     body = read_json(directory / f"ticket-{name}.json")
-    since = body.get("since")
+    since = _seconds(body.get("since"))
     return Ticket(
         name,
         _number(body.get("memory")),
-        float(since) if isinstance(since, (int, float)) else boottime(),
+        boottime() if since is None else since,
         _number(body.get("priority")) or 0,
     )
 
 
 def _number(value: object) -> int | None:
-    return int(value) if isinstance(value, (int, float)) else None
+    seconds = _seconds(value)
+    return None if seconds is None else int(seconds)
+
+
+def _seconds(value: object) -> float | None:
+    # JSON, as Python reads it, has infinities and NaN.
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if abs(value) < MOST else None

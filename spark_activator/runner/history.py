@@ -25,9 +25,12 @@ def append(file: Path, entry: dict[str, Any]) -> None:
     line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
     try:
         file.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        fd = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        fd = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
-            os.write(fd, line)
+            size = os.fstat(fd).st_size
+            # A line that was torn (no space left) must not take this one along.
+            torn = size and os.pread(fd, 1, size - 1) != b"\n"
+            os.write(fd, b"\n" + line if torn else line)
         finally:
             os.close(fd)
     except OSError as error:
@@ -59,7 +62,7 @@ def _objects(lines: Iterable[bytes]) -> Iterable[dict[str, Any]]:
     for line in lines:
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue  # torn, or cut off at the beginning
         if isinstance(entry, dict):
             yield entry

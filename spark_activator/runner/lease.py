@@ -20,6 +20,7 @@ from typing import TypeVar
 
 import trio
 
+from spark_activator import notify
 from spark_activator.catalog.model import Model
 from spark_activator.runner.gpu_files import (
     alive,
@@ -43,6 +44,9 @@ INIT_POLL = 0.25
 class Desk:
     """One model's view of the shared directory: its own lease and ticket, and everybody's.
 
+    Attributes:
+        stored: Descriptors that systemd kept through our death and that are not taken back yet.
+
     Args:
         directory: `Layout.gpu`; made where it is missing.
         name: The model.
@@ -54,6 +58,7 @@ class Desk:
         self.lease_lock = Lock(lease_lock_path(directory, name), stored_as="lease")
         self.ticket_lock = Lock(directory / f"ticket-{name}.lock", stored_as="ticket")
         self.init_lock = Lock(directory / "init.lock", stored_as="init")
+        self.stored: dict[str, list[int]] = {}
         self._lease = Lease(name)
         self._ticket = Ticket(name)
 
@@ -62,8 +67,8 @@ class Desk:
         """What we said last of our lease."""
         return self._lease
 
-    async def restore(self, stored: dict[str, list[int]]) -> None:
-        """Take back the descriptors that systemd kept through our death.
+    async def restore(self) -> bool:
+        """Take back what is `stored`; False when there was nothing.
 
         Raises:
             EngineFailed: The directory cannot be used.
@@ -72,16 +77,20 @@ class Desk:
 
         def take_back() -> None:
             for lock, name in zip(locks, ("lease", "ticket", "init"), strict=True):
-                for fd in stored.pop(name, []):
+                for fd in self.stored.pop(name, []):
                     lock.restore(fd)
 
+        if not self.stored:
+            return False
         await self.under_plan(take_back)
+        self.stored = {}
         if not self.lease_lock.held:
             self.init_lock.release()
         else:
             self._lease = read_lease(self.directory, self.name)
         if self.ticket_lock.held:
             self._ticket = read_ticket(self.directory, self.name)
+        return True
 
     async def draw_ticket(self, model: Model, since: float) -> None:
         """Stand in the queue, at the place that *since* gives; a ticket that is ours is kept.
@@ -110,7 +119,7 @@ class Desk:
         return await self.under_plan(lambda: act(self._plan()))
 
     def take_lease(self, model: Model) -> bool:
-        """Turn the ticket into the lease; call it from `next_step`."""
+        """Take the lease; call it from `next_step`.  The ticket goes when systemd has a copy."""
         if not self.lease_lock.take_nowait():
             return False
         self._lease = Lease(self.name, model.memory, LeaseState.STARTING, 0, boottime())
@@ -119,8 +128,12 @@ class Desk:
         except OSError:
             self.lease_lock.release()
             raise
-        self.drop_ticket()
         return True
+
+    def secure(self) -> bool:
+        """Return when systemd has our locks for sure, False when it does not answer; it blocks."""
+        held = [lock for lock in (self.lease_lock, self.init_lock) if lock.held]
+        return all(lock.store() for lock in held) and notify.barrier()
 
     def describe(
         self,

@@ -37,6 +37,7 @@ class Lock:
         self.path = path
         self._stored_as = stored_as
         self._fd: int | None = None
+        self._kept = False
 
     @property
     def held(self) -> bool:
@@ -63,10 +64,11 @@ class Lock:
         self._fd = fd
         return True
 
-    def store(self) -> None:
-        """Leave it with systemd too; call it before anything is made under the lock."""
-        if self._fd is not None and self._stored_as is not None:
-            notify.store(self._stored_as, self._fd)
+    def store(self) -> bool:
+        """Leave it with systemd too, before anything is made under the lock; False: it did not."""
+        if self._fd is not None and self._stored_as is not None and not self._kept:
+            self._kept = notify.store(self._stored_as, self._fd)
+        return self._kept
 
     def restore(self, fd: int) -> bool:
         """Take back what systemd kept; False when *fd* is not this lock, or no longer held.
@@ -86,7 +88,7 @@ class Lock:
         if not held or self._fd is not None:
             os.close(fd)
             return False
-        self._fd = fd
+        self._fd, self._kept = fd, True
         return True
 
     def release(self) -> None:
@@ -98,6 +100,7 @@ class Lock:
         os.close(fd)
         if self._stored_as is not None:
             notify.unstore(self._stored_as)
+        self._kept = False
 
 
 def open_lock(path: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from spark_activator.catalog.host import Gpu, HostSettings
@@ -10,7 +11,7 @@ from spark_activator.catalog.model import Engine, Model
 from spark_activator.errors import EngineFailed
 from spark_activator.layout import Layout
 from spark_activator.runner import spec, upstream
-from spark_activator.runner.dockerd import Dockerd
+from spark_activator.runner.dockerd import Dockerd, Missing
 from spark_activator.runner.memory import read_memory
 
 JOURNALD = "/run/systemd/journal/socket"
@@ -59,8 +60,42 @@ async def prepare(
     )
 
 
+async def look_at_image(model: Model, dockerd: Dockerd) -> spec.ImageFacts:
+    """Return what Docker says of the image of *model*.
+
+    Raises:
+        EngineFailed: It is not on this machine, or Docker is away.
+    """
+    assert model.image is not None
+    wanted = model.image.pull_spec
+    try:
+        image = await dockerd.call(
+            "look at the image",
+            lambda api: api.inspect_image(wanted),  # type: ignore[no-untyped-call]
+        )
+    except Missing as error:
+        raise image_missing(model) from error
+    config = image.get("Config") or {}
+    return spec.ImageFacts(
+        str(image["Id"]), tuple(config.get("Entrypoint") or ()), tuple(config.get("Cmd") or ())
+    )
+
+
+def image_missing(model: Model) -> EngineFailed:
+    """Say that the image of *model* is not there, and how to get it."""
+    assert model.image is not None
+    return EngineFailed(
+        "image_missing",
+        f"the image of '{model.name}' is not on this machine "
+        f"(build it, or run: docker pull {model.image.pull_spec})",
+    )
+
+
 def find_hub(model: Model, caches: tuple[str, ...]) -> str | None:
     """Return the hub cache that has the weights of *model*, None where none is needed.
+
+    A cache that we may not look into (somebody's home) is taken at its word when
+    no other has them: Docker can mount it, and the engine says what is missing.
 
     Raises:
         EngineFailed: None of *caches* has them.
@@ -68,11 +103,13 @@ def find_hub(model: Model, caches: tuple[str, ...]) -> str | None:
     weights = model.source.model
     if model.engine is not Engine.VLLM or weights.startswith("/"):
         # It may know what to do with one.
-        return next((place for place in caches if os.path.isdir(place)), None)
+        return next((place for place in caches if _seen(place) is not False), None)
     folder = "models--" + weights.replace("/", "--")
-    for place in caches:
-        if os.path.isdir(os.path.join(place, folder)):
-            return place
+    seen = {place: _seen(os.path.join(place, folder)) for place in caches}
+    for answer in (True, None):
+        for place in caches:
+            if seen[place] is answer:
+                return place
     raise EngineFailed(
         "weights_missing",
         f"the weights of '{weights}' are in none of the hub caches that host.yaml names",
@@ -102,3 +139,13 @@ def _gpu_nodes() -> tuple[str, ...]:
 
 def _exists(path: str) -> bool:
     return os.path.exists(path)
+
+
+def _seen(path: str) -> bool | None:
+    """Say whether *path* is a directory; None where we may not look."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except PermissionError:
+        return None
+    except OSError:
+        return False

@@ -79,6 +79,9 @@ class ProcessEngine:
         assert self._model is not None
         try:
             upstream.make(self._parent, activation)
+            if self._model.tcp is not None:
+                socket = self._layout.tcp_socket(self._name)
+                upstream.give_socket(self._parent, activation, socket)
         except OSError as error:
             raise EngineFailed(
                 "state_unwritable", f"cannot make the engine's directory: {error.strerror}"
@@ -99,7 +102,8 @@ class ProcessEngine:
         if event.get("event") != "started":
             logger.error("The supervisor did not start the engine: %s", event)
             raise EngineFailed(
-                "start_failed", f"the engine of '{self._name}' did not start (see the journal)"
+                "start_failed",
+                f"the engine of '{self._name}' did not start (see: spark-model logs {self._name})",
             )
         self.activation = activation
 

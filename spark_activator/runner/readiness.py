@@ -84,16 +84,19 @@ async def generate_token(parent: Path, activation: str, model: Model) -> None:
             status, answer = await ask(parent, activation, "POST", path, json.dumps(body).encode())
         except NoAnswer as error:
             logger.error("The engine did not answer its first request: %s", error)
-            raise EngineFailed(
-                "start_failed", f"the engine of '{model.name}' cannot generate (see the journal)"
-            ) from error
+            raise _cannot_generate(model) from error
         if status == 200:
             return
         logger.warning("%s was answered with %d: %s", path, status, answer[:300])
         if status >= 500:
             break
-    raise EngineFailed(
-        "start_failed", f"the engine of '{model.name}' cannot generate (see the journal)"
+    raise _cannot_generate(model)
+
+
+def _cannot_generate(model: Model) -> EngineFailed:
+    name = model.name
+    return EngineFailed(
+        "start_failed", f"the engine of '{name}' cannot generate (see: spark-model logs {name})"
     )
 
 

@@ -15,7 +15,8 @@ import sys
 
 import trio
 
-from spark_activator.errors import SparkError
+from spark_activator.catalog.model import Engine
+from spark_activator.errors import EngineFailed, SparkError
 from spark_activator.layout import Layout
 from spark_activator.runner import logs, ours, settings, upstream
 from spark_activator.runner.dockerd import Dockerd
@@ -37,11 +38,20 @@ async def reap(layout: Layout, dockerd: Dockerd, name: str) -> bool:
     if not await desk.under_plan(lock.take_nowait):
         return False
     try:
-        await ours.remove(dockerd, layout, name)
+        if dockerd.is_there or not _is_process(layout, name):
+            await ours.remove(dockerd, layout, name)
         upstream.remove_all(layout.upstream(name))
     finally:
         desk.free_foreign(lock)
     return True
+
+
+def _is_process(layout: Layout, name: str) -> bool:
+    """Say whether the engine of *name* needs no Docker: its supervisor ends it."""
+    try:
+        return settings.load_model(layout, name).engine is Engine.PROCESS
+    except EngineFailed:
+        return False
 
 
 def main(argv: list[str]) -> int:

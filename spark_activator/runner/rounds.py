@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import socket
+from contextlib import suppress
 
 import trio
 
@@ -72,25 +73,23 @@ class Runner:
         """Run until nobody wants the model, with what systemd *stored* for us.
 
         Returns:
-            Whether all is well: False when the engine could not be removed
-            before we had to go.
+            False when something had to be left to the reaper.
         """
         async with trio.open_nursery() as nursery:
             await nursery.start(self._watch_signals)
             nursery.start_soon(self._feed_watchdog)
-            await self._restore(stored)
+            self._desk.stored = stored
+            with suppress(EngineFailed):  # each activation will try again
+                await self._restore()
             notify.ready("waiting for an activator")
             nursery.start_soon(self._door.keep_open, nursery)
             await self._live()
             nursery.cancel_scope.cancel()
-        return not self._gave_up
+        return not self._gave_up and not self._desk.stored
 
-    async def _restore(self, stored: dict[str, list[int]]) -> None:
-        try:
-            await self._desk.restore(stored)
-        except EngineFailed as failure:
-            # Each activation will say so to whoever asks.
-            logger.error("%s", failure.message)
+    async def _restore(self) -> None:
+        if not await self._desk.restore():
+            return
         if self._desk.lease_lock.held or self._desk.ticket_lock.held:
             logger.info("back again, keeping what was held")
             # Nothing yields before its activators had time to come back.
@@ -98,7 +97,7 @@ class Runner:
 
     async def _live(self) -> None:
         while not self._terminated:
-            if self._demand.wanted or self._desk.lease_lock.held:
+            if self._demand.wanted or self._desk.lease_lock.held or self._desk.stored:
                 await self._activate()
             elif self._door.open:
                 await self._demand.wait_change()
@@ -125,6 +124,7 @@ class Runner:
         self._failed_at = None
         self._board.begin()
         try:
+            await self._restore()
             model = settings.load_model(self._layout, self._name)
             await self._one(model, ending)
         except EngineFailed as failure:
@@ -133,6 +133,8 @@ class Runner:
             self._desk.drop_ticket()
             if self._desk.lease_lock.held:
                 await self._abandon()
+            if self._desk.stored:
+                await trio.sleep(ABANDON_POLL)
         finally:
             self._ending = None
         if ending.why is Why.FAILED:
@@ -150,6 +152,8 @@ class Runner:
             return
         if not restored:
             self._desk.lease_lock.store()
+        # Only now: who dies in between has lost neither its place nor its turn.
+        self._desk.drop_ticket()
         config = config_hash(model)
         engine, clear_others = self._engines.make(model, config)
         tools = Tools(

@@ -158,9 +158,13 @@ def command(model: Model, image: ImageFacts, memory: int) -> tuple[str, ...]:
 
 
 def vllm_args(model: Model, memory: int) -> tuple[str, ...]:
-    """Return vLLM's arguments: what the lease and the model file decide, then the owner's."""
+    """Return vLLM's arguments: the owner's, then what lease and model file decide.
+
+    Of a flag that is there twice the last counts, however the first one is
+    spelled or abbreviated: so nothing in `args` can undo what the lease says.
+    """
     assert model.image is not None
-    words = [model.source.model, "--served-model-name", *model.names, "--uds", SOCKET]
+    words = ["--served-model-name", *model.names, "--uds", SOCKET]
     if model.source.revision is not None and not model.source.model.startswith("/"):
         words += ["--revision", model.source.revision]
     if model.context is not None:
@@ -169,7 +173,8 @@ def vllm_args(model: Model, memory: int) -> tuple[str, ...]:
         # Rounded down: the lease is what the engine is held to.
         share = int(min(model.memory / memory, 1.0) * 10_000) / 10_000
         words += ["--gpu-memory-utilization", f"{share:.4f}"]
-    return (*words, "--shutdown-timeout", str(SHUTDOWN_TIMEOUT), *model.args)
+    words += ["--shutdown-timeout", str(SHUTDOWN_TIMEOUT)]
+    return (model.source.model, *model.args, *words)
 
 
 def environment(model: Model, machine: Machine) -> dict[str, str]:

@@ -16,14 +16,13 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import trio
 
+from spark_activator.runner.lines import LogLines
 from spark_activator.runner.supervisor_lines import Run
 
-# As long as a line of the protocol between activator and runner may be.
-MAX_LINE = 8192
 # What a runner that comes back gets to see of the past.
 REMEMBERED = 50
 # SIGKILL works at once, unless a driver holds the process; then the runner has
@@ -145,25 +144,17 @@ class Engine:
                         _reap(pid)
 
     async def _read_log(self) -> None:
-        rest = b""
+        lines = LogLines()
         async with self._log:
             async for data in self._log:
-                # Progress bars rewrite their line; each version of it is news.
-                *lines, rest = (rest + data).replace(b"\r", b"\n").split(b"\n")
-                while len(rest) > MAX_LINE:
-                    lines.append(rest[:MAX_LINE])
-                    rest = rest[MAX_LINE:]
-                for line in lines:
-                    self._say(line)
-        self._say(rest)
+                self._hear(lines.feed(data))
+        self._hear(lines.end())
         self._log_ended.set()
 
-    def _say(self, raw: bytes) -> None:
-        for start in range(0, len(raw), MAX_LINE):
-            line = raw[start : start + MAX_LINE].decode("utf-8", "replace")
-            if line.strip():
-                self.lines.append(line)
-                self._on_line(line)
+    def _hear(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.lines.append(line)
+            self._on_line(line)
 
 
 def _replace(word: str, replaced: dict[str, str]) -> str:

@@ -114,7 +114,9 @@ class Supervisor:
             if self._owner is client:
                 self._owner = None
                 if self._engine is not None:
-                    nursery.start_soon(self._wait_for_runner, self._engine)
+                    # Made here: who takes over before the task begins has to find it.
+                    self._keeping = trio.CancelScope(deadline=trio.current_time() + self._keep)
+                    nursery.start_soon(self._wait_for_runner, self._engine, self._keeping)
             self._note_idleness()
 
     async def _talk(self, client: Client, nursery: trio.Nursery) -> None:
@@ -185,10 +187,9 @@ class Supervisor:
         for line in engine.lines:
             client.say("log", line=line, past=True)
 
-    async def _wait_for_runner(self, engine: Engine) -> None:
-        """End *engine* unless somebody takes it in time."""
-        with trio.CancelScope(deadline=trio.current_time() + self._keep) as scope:
-            self._keeping = scope
+    async def _wait_for_runner(self, engine: Engine, scope: trio.CancelScope) -> None:
+        """End *engine* unless somebody takes it before *scope* ends."""
+        with scope:
             await engine.gone.wait()
         if scope.cancelled_caught:
             logger.warning("No runner came back for %g s, ending the engine", self._keep)

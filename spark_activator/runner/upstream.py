@@ -63,6 +63,18 @@ def make(parent: Path, activation: str) -> int:
         os.close(fd)
 
 
+def give_socket(parent: Path, activation: str, socket_path: Path) -> None:
+    """Have the engine's socket be the one at *socket_path*, which somebody else listens on.
+
+    By a second name of the same socket: nobody follows a symbolic link there.
+
+    Raises:
+        OSError: It is not there, not ours, or in another file system.
+    """
+    with _opened(parent / activation) as fd:
+        os.link(socket_path, SOCKET, dst_dir_fd=fd, follow_symlinks=False)
+
+
 def shared_directory(parent: Path, name: str) -> Path:
     """Make sure of a directory that an engine may write to, and return it.
 
@@ -115,18 +127,36 @@ async def connect(parent: Path, activation: str) -> trio.SocketStream:
         os.close(fd)
 
 
+async def listens(parent: Path, activation: str) -> bool:
+    """Say whether the engine takes connections."""
+    try:
+        stream = await connect(parent, activation)
+    except OSError:
+        return False
+    await stream.aclose()
+    return True
+
+
 async def connect_below(directory: int, name: str) -> trio.SocketStream:
     """Connect to the unix socket *name* in the directory that is open as *directory*.
+
+    What is connected to is what was checked: an engine could put a link to some
+    other socket there, and that one would be looked up outside of its container.
 
     Raises:
         OSError: Nobody listens there.
     """
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        await sock.connect(f"/proc/self/fd/{directory}/{name}")
+        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+            raise ConnectionRefusedError(f"'{name}' is no socket")
+        await sock.connect(f"/proc/self/fd/{fd}")
     except BaseException:
         sock.close()
         raise
+    finally:
+        os.close(fd)
     return trio.SocketStream(sock)
 
 

@@ -53,7 +53,7 @@ def _failure(course: Course) -> EngineFailed | None:
     name = course.tools.model.name
     if not course.ready.is_set():
         if course.ending.why is Why.EXITED:
-            words = f"the engine of '{name}' {course.how} (see the journal)"
+            words = f"the engine of '{name}' {course.how} (see: spark-model logs {name})"
             return EngineFailed("start_failed", words)
         if course.ending.why is Why.OPERATOR:
             return EngineFailed("shutting_down", f"'{name}' was stopped by hand")

@@ -13,8 +13,10 @@ from spark_activator import notify
 from spark_activator.errors import EngineFailed
 from spark_activator.runner import memory, readiness, upstream
 from spark_activator.runner.course import Course
+from spark_activator.runner.demand import KEPT
 from spark_activator.runner.ending import Why
 from spark_activator.runner.plan import LeaseState
+from spark_activator.runner.way_down import ASK_AGAIN, failed_line
 from spark_activator.state import Phase
 
 logger = logging.getLogger(__name__)
@@ -22,6 +24,9 @@ logger = logging.getLogger(__name__)
 # A runner that comes back to a lease without an engine gives its activators
 # this long to come back too; they reconnect at once.
 RETURN_LIMIT = 2.0
+# A runner that comes back waits this long for Docker without a word to its
+# clients: a Docker that is busy answers within it, and one that restarts, too.
+DOCKER_PATIENCE = 20.0
 
 
 async def bring_up(course: Course) -> None:
@@ -33,7 +38,7 @@ async def bring_up(course: Course) -> None:
     tools = course.tools
     tools.desk.describe(LeaseState.STARTING)
     course.show(Phase.MEMORY, "the engines that are here")
-    if not await tools.engine.adopt():
+    if not await _adopt(course):
         if course.restored and not await _is_still_wanted(course):
             course.ending.tell(Why.NOBODY)
             return
@@ -51,6 +56,30 @@ async def bring_up(course: Course) -> None:
     tools.desk.describe(LeaseState.READY, in_flight=tools.demand.in_flight)
     course.show(Phase.READY)
     course.ready.set()
+
+
+async def _adopt(course: Course) -> bool:
+    """Adopt the engine that is there; one whose lease was kept is waited for.
+
+    Docker may be slow or restart just then: an engine that serves must not be
+    ended for that, and what it serves runs on without us.
+    """
+    tools, refused = course.tools, False
+    while True:
+        try:
+            adopted = await tools.engine.adopt()
+            if adopted and refused:
+                # Those who were refused may have streams, and nobody who speaks for them.
+                tools.demand.keep(KEPT, 1)
+            return adopted
+        except EngineFailed as failure:
+            if not course.restored or failure.code != "docker_unavailable":
+                raise
+            course.show(Phase.MEMORY, "Docker, to find the engine")
+            if course.since_start() > DOCKER_PATIENCE:
+                tools.demand.dismiss(failed_line(failure))
+                refused = True
+            await trio.sleep(ASK_AGAIN)
 
 
 async def _is_still_wanted(course: Course) -> bool:
@@ -73,7 +102,9 @@ async def _make_engine(course: Course) -> None:
     activation = upstream.new_activation()
     tools.desk.describe(activation=activation, baseline=before.available)
     # From here on our death must not free the lease.
-    await trio.to_thread.run_sync(notify.barrier)
+    if not await trio.to_thread.run_sync(tools.desk.secure) and notify.is_supervised():
+        words = "systemd does not answer, and would lose the lease at a crash"
+        raise EngineFailed("start_failed", words)
     course.show(Phase.CONTAINER)
     await tools.engine.start(activation)
 
@@ -93,5 +124,6 @@ async def _wait_ready(course: Course) -> None:
             await readiness.generate_token(parent, activation, model)
     if limit.cancelled_caught:
         raise EngineFailed(
-            "start_timeout", f"'{model.name}' was not ready in time (see the journal)"
+            "start_timeout",
+            f"'{model.name}' was not ready in time (see: spark-model logs {model.name})",
         )

@@ -23,6 +23,10 @@ STAMP = re.compile(rb"T=(\d{16}) N=(\d{8})")
 TAIL = 40
 
 
+# Nothing here takes that long: whoever does not answer is gone.
+LIMIT = 30.0
+
+
 def connect(target: str) -> socket.socket:
     """Connect to *target*."""
     if target.startswith("/"):
@@ -56,6 +60,7 @@ def sequential(target: str, count: int) -> dict[str, object]:
     for _ in range(count):
         began = time.monotonic_ns()
         with connect(target) as sock:
+            sock.settimeout(LIMIT)
             sock.sendall(asked)
             received = b""
             while STAMP.search(received) is None:
@@ -82,7 +87,10 @@ def streams(target: str, count: int, rate: float, seconds: float) -> dict[str, o
     latencies, gaps = [], []
     total, deadline, within = 0, 0.0, None
     while socks:
-        for fd, _ in poll.poll():
+        events = poll.poll(LIMIT)
+        if not events:
+            raise SystemExit(f"{len(socks)} streams have stopped")
+        for fd, _ in events:
             data = socks[fd].recv(65536)
             now = time.monotonic_ns()
             if not data:

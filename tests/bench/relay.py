@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import socket
 import statistics
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -66,8 +67,8 @@ def measure(proxy: Proxy, streams: int, rate: int, seconds: float) -> Row:
     assert load.line() == "end\n"
     used = (proxy.process.cpu() if proxy.process else 0) - before
     found = rig.result(load)
-    frames = found["frames"]
-    return Row(used / 1e3 / frames, first, found["latency"], found["gap"], found["lost"])
+    cpu = used / 1e3 / found["frames"]
+    return Row(cpu, first, found["latency"], found["gap"], found["lost"])
 
 
 @contextlib.contextmanager
@@ -95,6 +96,9 @@ def proxies(place: rig.Place, *, nested: bool) -> Iterator[dict[str, Proxy]]:
             other = stack.enter_context(rig.listen())
             process = stack.enter_context(place.activator(other, nested=True))
             found["epoll in trio"] = Proxy(other.getsockname()[1], process)
+        for proxy in found.values():
+            # An activator that no client has reached leaves after five seconds.
+            rig.result(rig.load(proxy.target, "sequential", 1))
         yield found
 
 
@@ -139,13 +143,14 @@ def main() -> None:
             rounds = []
             for turn in range(given.rounds):
                 order = names[turn % len(names) :] + names[: turn % len(names)]
-                found = {
-                    name: measure(targets[name], streams, rate, given.seconds) for name in order
-                }
+                found = {}
+                for name in order:
+                    found[name] = row = measure(targets[name], streams, rate, given.seconds)
+                    print(turn, name, row, file=sys.stderr)
                 rounds.append({name: found[name] for name in names})
             report(streams, rate, rounds)
-        activator = targets["activator"].process
-        print(f"\nactivator: VmHWM {activator.peak_memory():.1f} MiB")
+        if (activator := targets["activator"].process) is not None:
+            print(f"\nactivator: VmHWM {activator.peak_memory():.1f} MiB")
 
 
 if __name__ == "__main__":

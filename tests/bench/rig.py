@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from spark_activator.catalog import frozen
 from spark_activator.catalog.model import Engine, Model, Source
@@ -172,14 +173,14 @@ def answers(port: int) -> bool:
     return True
 
 
-def load(target: str | int, *arguments: str | int) -> Process:
+def load(target: str | int, *arguments: str | float) -> Process:
     """Start `loadgen`."""
     return Process(
         PYTHON, "-I", str(HERE / "loadgen.py"), str(target), *(str(item) for item in arguments)
     )
 
 
-def result(process: Process) -> dict[str, dict[str, float]]:
+def result(process: Process) -> dict[str, Any]:
     """Read the result of a `load`."""
     with process:
         last = process.line()

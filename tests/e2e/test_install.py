@@ -195,6 +195,10 @@ def test_uninstall_leaves_configuration_and_purge_leaves_nothing(fresh: Node) ->
     assert left == ""
     assert fresh.exec("systemctl list-units --all --plain --no-legend 'spark-*'").out == ""
     assert fresh.exec("getent passwd | grep spark", check=False).out == ""
+    # Rights of a group that is gone have its number, which the next group gets.
+    journal = fresh.exec("getfacl -nRp /run/log/journal /var/log/journal | grep -E 'group:[0-9]'")
+    granted = {line.split(":")[-2] for line in journal.out.splitlines()}
+    assert all(fresh.exec(f"getent group {number}").rc == 0 for number in granted)
 
 
 def test_a_taken_port_is_found_before_anything_is_changed(fresh: Node) -> None:

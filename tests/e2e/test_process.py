@@ -22,6 +22,20 @@ MODEL = Demo(
         ],
     },
 )  # fmt: skip
+TCP = Demo(
+    "tcp-engine",
+    18392,
+    extra={
+        "engine": "process",
+        "image": None,
+        "args": None,
+        "tcp": 8000,
+        "command": [
+            "{python}", "-I", "-m", "spark_activator.demo", "--port", "8000",
+            "--served-model-name", "tcp-engine", "--tokens-per-second", "20", "--load-time", "2",
+        ],
+    },
+)  # fmt: skip
 ENGINE = "[s]park_activator.demo"
 
 
@@ -72,3 +86,26 @@ def test_supervisor_killed_takes_the_engine_along_and_the_next_request_is_answer
     assert told["ended"] == "cut"
     assert again["ended"] == "complete"
     stack.node.wait(f"! pgrep -f '{ENGINE}'", timeout=20)
+
+
+def test_engine_that_only_speaks_tcp_is_reached_by_its_proxy_and_by_nobody_else(
+    stack: Stack,
+) -> None:
+    with stack.enabled(TCP):
+        client = stack.asking(TCP.url, TCP.name, "--max-tokens", "60")
+        wait_for_stream(client)
+        # It has a network of its own.
+        assert stack.node.exec("curl -s http://127.0.0.1:8000/health", check=False).rc != 0
+        stack.kill(f"spark-runner@{TCP.name}.service")
+        [told] = finish(client)
+        [again] = stack.ask(TCP.url, TCP.name)
+        stack.node.wait(f"! systemctl is-active -q spark-runner@{TCP.name}.service", timeout=40)
+        # A second engine has a second network, or the first one's: never none.
+        stack.node.exec(f"systemctl stop spark-engine@{TCP.name}.service")
+        third = stack.asking(TCP.url, TCP.name, "--max-tokens", "60")
+        wait_for_stream(third)
+
+    # Switched off while it streamed: nothing on its way ended before it did.
+    [last] = finish(third)
+    assert [told["ended"], again["ended"], last["ended"]] == ["complete"] * 3
+    stack.node.wait(f"! systemctl is-active -q spark-tcp@{TCP.name}.service", timeout=5)

@@ -344,19 +344,22 @@ async def test_stream_longer_than_the_idle_time_is_not_cut(
         assert (await quick.post()).body == b"...."
 
 
-async def test_silent_connection_is_not_a_request_and_delays_no_decision(
+async def test_connection_that_was_just_made_has_a_moment_for_its_request(
     quick: Stage, nursery: trio.Nursery
 ) -> None:
     await start_runner(quick, nursery, ready_script())
     await start_engine(quick, nursery)
-    async with quick.activator() as process, await quick.connect() as silent:
+    async with quick.activator() as process:
         assert (await quick.post()).status == 200
-        # It stays for the silent one, who may still ask, without burning a core.
-        await trio.sleep(1)
-        assert process.poll() is None
-        assert cpu_seconds(process.pid) < 0.5
-        await silent.send_all(post())
-        assert Answer(await read_all(silent)).status == 200
+        async with await quick.connect() as client:
+            # The idle time is over: it stays, without burning a core.
+            await trio.sleep(0.6)
+            assert process.poll() is None
+            assert cpu_seconds(process.pid) < 0.5
+            await client.send_all(post()[:20])
+            await trio.sleep(1.2)  # what has begun is not silent, however slow it is
+            await client.send_all(post()[20:])
+            assert Answer(await read_all(client)).status == 200
         assert await wait_exit(process, limit=3) == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import signal
 import time
 from collections.abc import Iterator
@@ -363,13 +364,14 @@ def test_sigterm_while_loading_leaves_nothing(world: World) -> None:
 
 
 def test_lease_is_kept_until_the_memory_is_back(world: World) -> None:
-    held = ("--hold-memory", "1GiB", "--keep-memory", "30")
-    world.runner(process_model("a", *held, memory=1 << 30))
+    world.runner(process_model("a", memory=1 << 30))
     a = start(world, "a")
     a.wait(Ready)
-    a.say(Bye())
-    a.close()
-    until(lambda: world.state("a").get("phase") == "reclaiming")
-    assert not world.lease_is_free("a")
-    # It does not come back for now: the next start's gate will see that.
+    # An engine whose memory is slow to come back looks like this from outside.
+    populate = 0x8000  # MAP_POPULATE: really taken when the call returns
+    with mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | populate):
+        a.say(Bye())
+        a.close()
+        until(lambda: world.state("a").get("phase") == "reclaiming")
+        assert not world.lease_is_free("a")
     until(lambda: world.lease_is_free("a"), limit=15)

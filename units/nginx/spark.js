@@ -137,7 +137,7 @@ function described(model, name) {
 function listing(r, known) {
     const data = [];
 
-    known.filter((model) => model.enabled).forEach((model) => {
+    known.filter((model) => model.enabled || listens(r, model)).forEach((model) => {
         model.names.forEach((name) => data.push(described(model, name)));
     });
     json(r, 200, {object: 'list', data: data});
@@ -287,6 +287,8 @@ function byBody(r, known, asked) {
 function forward(r, model, path) {
     r.variables.spark_port = String(model.port);
     r.variables.spark_path = path;
+    // HTTP/1.0 needs none, and activators are spoken to in HTTP/1.1.
+    r.variables.spark_host = r.headersIn['Host'] || 'localhost';
     r.internalRedirect('@spark_upstream');
 }
 

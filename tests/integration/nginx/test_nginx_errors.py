@@ -91,11 +91,13 @@ def test_model_that_was_enabled_a_moment_ago_is_served(nginx):
     marker.touch()
     try:
         reply = nginx.ask("POST", "/v1/chat/completions", {"model": "rest:7b"})
+        listing = nginx.ask("GET", "/v1/models")
     finally:
         marker.unlink()
 
     # Passed on: nothing listens there in this test.
     refused(reply, "bad_gateway")
+    assert "resting" in [model["id"] for model in listing.json["data"]]
 
 
 def test_model_that_does_not_listen(nginx):

@@ -224,6 +224,14 @@ def test_chunked_body_arrives_with_its_length(nginx, echo):
     assert "Transfer-Encoding" not in echo.last.headers
 
 
+def test_http_1_0_without_a_host_is_served(nginx, story):
+    answer = nginx.say(b"POST /v1/story/completions HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}")
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    # The activator wants one of who speaks HTTP/1.1 to it, as nginx does.
+    assert story.last.headers["Host"] == "localhost"
+
+
 def test_what_the_activator_is_told(nginx, story):
     nginx.ask(
         "POST",

@@ -17,6 +17,7 @@ from spark_activator.activator.desk import Desk
 from spark_activator.activator.idle import IdleClock
 from spark_activator.activator.presence import Presence
 from spark_activator.activator.relay import Relay
+from spark_activator.activator.wire import ClientGone, Wire
 from spark_activator.catalog.model import Engine, Model, Source
 from spark_activator.layout import Layout
 from spark_activator.protocol import FromRunner, Starting
@@ -38,7 +39,7 @@ async def client_of(line: FromRunner | None) -> AsyncIterator[tuple[socket.socke
     ours.setblocking(False)
     with theirs:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Connection(ours, desk).serve)
+            nursery.start_soon(Connection(Wire(ours, ClientGone), desk).serve)
             yield theirs, clock
             nursery.cancel_scope.cancel()
     presence.close()

@@ -85,7 +85,7 @@ def test_model_that_is_switched_on_is_left_as_it_runs(machine, out):
 
     assert machine.run("apply") == 0
 
-    assert out() == "mine: pending: spark-model update mine\nnothing to write\n"
+    assert out() == "mine: pending (run: sudo spark-model update mine)\nnothing to write\n"
     assert machine.files() == before
 
 
@@ -98,7 +98,7 @@ def test_model_that_is_switched_on_without_ever_having_been_frozen_is_frozen(mac
     assert frozen_memory(machine, "mine") == 1
     # Its socket may listen on what its owner wrote by hand.
     assert not (machine.units / "spark-model@mine.socket.d").exists()
-    assert "mine: pending: spark-model update mine\n" in out()
+    assert "mine: pending (run: sudo spark-model update mine)\n" in out()
 
 
 def test_update_shows_and_makes_the_change_of_one_model(machine, out):

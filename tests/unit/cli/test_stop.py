@@ -63,7 +63,7 @@ def test_model_without_a_runner_is_not_woken(machine, out):
         with pytest.raises(BlockingIOError):
             listener.accept()
 
-    assert out() == "a is not running\n"
+    assert out() == "'a' is not running\n"
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ MODELS = [
     model("qwen3.6-35b"),
     model("demo-echo", engine=Engine.PROCESS, port=18101),
     model("fetches", engine=Engine.PROCESS, network=Network.OUTBOUND),
+    model("speaks-tcp", engine=Engine.PROCESS, tcp=8000),
     model("patient", port=18299, timeouts=Timeouts(drain=600.0)),
 ]
 

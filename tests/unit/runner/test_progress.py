@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from spark_activator.runner.lines import not_heard
 from spark_activator.runner.progress import Progress, Tracker, read_line
 from spark_activator.state import Phase
 
@@ -55,3 +56,20 @@ def test_progress_never_goes_back() -> None:
 
 def test_prompt_that_looks_like_progress_is_too_far_in() -> None:
     assert read_line("x" * 500 + "Uvicorn running") is None
+
+
+@pytest.mark.parametrize(
+    ("heard", "end", "missing"),
+    [
+        ([], ["a", "b"], ["a", "b"]),
+        (["a", "b"], ["a", "b"], []),
+        (["x", "a"], ["a", "b"], ["b"]),
+        (["a", "a"], ["a", "a", "a"], ["a"]),
+        (["x"], ["a", "b"], ["a", "b"]),
+        (["a"], [], []),
+    ],
+)
+def test_what_is_missing_at_the_end_of_a_log_is_told_once(
+    heard: list[str], end: list[str], missing: list[str]
+) -> None:
+    assert list(not_heard(heard, end)) == missing

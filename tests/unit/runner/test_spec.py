@@ -103,8 +103,19 @@ def test_vllm_is_served_whatever_the_image_starts(
 ) -> None:
     words = command(VLLM, ImageFacts("i", entrypoint), 128 * GIB)
     assert words[: len(begins)] == begins
-    # The owner's arguments come last: vLLM takes the last of two.
-    assert words[-2:] == ("--kv-cache-dtype", "fp8")
+    # What the lease decides comes last: vLLM takes the last of two.
+    assert words[len(begins) :][:2] == ("--kv-cache-dtype", "fp8")
+
+
+def test_nothing_in_args_undoes_what_the_lease_says() -> None:
+    sly = replace(VLLM, args=("--gpu-memory-util=0.99", "--max_model_len", "1", "--uds", "/x"))
+    words = command(sly, IMAGE, 128 * GIB)
+    for ours, theirs in (
+        ("--gpu-memory-utilization", "--gpu-memory-util=0.99"),
+        ("--max-model-len", "--max_model_len"),
+    ):
+        assert words.index(ours) > words.index(theirs)
+    assert words[len(words) - 1 - words[::-1].index("--uds") + 1] == "/run/upstream/engine.sock"
 
 
 def test_lease_is_what_the_engine_may_take_and_never_more() -> None:
