@@ -58,7 +58,7 @@ def stays(scene: Scene, ticket: Ticket) -> list[Lease]:
 def fits(scene: Scene, ticket: Ticket) -> bool:
     """Say whether there is room for *ticket* now."""
     if ticket.lifecycle is Lifecycle.EXCLUSIVE:
-        return not scene.leases
+        return not scene.leases and (ticket.memory or 0) <= scene.budget
     others = all(lease.model != ticket.model for lease in scene.leases)
     return others and scene.size(ticket) <= scene.free
 
