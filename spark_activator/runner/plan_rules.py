@@ -59,8 +59,10 @@ def fits(scene: Scene, ticket: Ticket) -> bool:
     """Say whether there is room for *ticket* now."""
     if ticket.lifecycle is Lifecycle.EXCLUSIVE:
         return not scene.leases and (ticket.memory or 0) <= scene.budget
-    others = all(lease.model != ticket.model for lease in scene.leases)
-    return others and scene.size(ticket) <= scene.free
+    for lease in scene.leases:
+        if lease.model == ticket.model or lease.lifecycle is Lifecycle.EXCLUSIVE:
+            return False
+    return scene.size(ticket) <= scene.free
 
 
 def choose_victims(scene: Scene, ticket: Ticket) -> list[Lease] | None:
