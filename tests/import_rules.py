@@ -38,7 +38,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 # These decide and never act: values in, values out.
-PURE = ("errors", "catalog", "render", "http", "runner.plan")
+PURE = (
+    "errors", "catalog", "render", "http",
+    "runner.plan", "runner.plan_rules", "runner.plan_scene", "runner.plan_values",
+)  # fmt: skip
 # The one place where the catalog meets the file system.
 EDGES = ("catalog.load",)
 WORLD = {

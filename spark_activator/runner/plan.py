@@ -1,136 +1,194 @@
 """Who runs, who waits and who must go: one pure function of what is known.
 
-For now the GPU is one thing: a single lease at a time, tickets served in the
-order in which they were drawn, an idle holder gives way at once and a busy one
-keeps until it is idle.  A budget in bytes, priorities and age bounds widen
-`plan`, not its callers: each runner carries out only the step that names its
-own model, whatever led to it.
+Its rules, with C the cost of a switch and A = clamp(3·C, 60 s, 20 min):
+
+1.  Leased memory never exceeds the budget; an exclusive model needs all of it.
+2.  Models that fit together stay together: only a waiter's need makes one go.
+3.  Tickets are served in order of age; a higher priority goes before those
+    that have not waited long.  A later one passes where it fits beside all
+    that runs and starts quickly, or does not delay the first.
+4.  An idle holder goes after its turn hold, clamp(C/4, 10 s, 3 min); least
+    recently used first, and only as many as needed.  A utility goes for an
+    exclusive model alone, and comes back when that is gone.
+5.  A busy holder keeps serving and admitting until the waiter's age is A.
+6.  One that has just become ready stays until those who were held then are
+    served, at most A; and as long as it is busy it serves for 1.5·C, at most A.
+7.  A ticket keeps its place for 2 min after its last client left; meanwhile
+    it takes what is free, and nobody goes for it.
+8.  What a foreign lease, a pinned model or a pause holds is not waited for.
+9.  With `contention: reject` nobody waits for a busy holder.
+
+Each runner carries out only the step that names its own model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Sequence
+from dataclasses import replace
 
+from spark_activator.catalog.model import Lifecycle
+from spark_activator.runner.plan_rules import (
+    choose_victims,
+    contention,
+    fits,
+    in_order,
+    may_go,
+    may_pass,
+    refusal,
+)
+from spark_activator.runner.plan_scene import ABANDONED, Scene
+from spark_activator.runner.plan_values import (
+    GOING,
+    Contention,
+    GiveWay,
+    HolderStep,
+    Keep,
+    Lease,
+    LeaseState,
+    Leave,
+    Pause,
+    Plan,
+    Reason,
+    Refusal,
+    Refuse,
+    Settings,
+    Take,
+    Ticket,
+    Wait,
+    WaiterStep,
+)
 
-class LeaseState(StrEnum):
-    """What the holder of a lease is doing; all but READY are sticky until it changes them."""
+__all__ = [
+    "Contention", "GiveWay", "Keep", "Lease", "LeaseState", "Leave", "Pause", "Plan", "Reason",
+    "Refusal", "Refuse", "Settings", "Take", "Ticket", "Wait", "plan",
+]  # fmt: skip
 
-    STARTING = "starting"
-    READY = "ready"
-    YIELDING = "yielding"
-    STOPPING = "stopping"
-    RECLAIMING = "reclaiming"
-    # The lock is held and its description is missing or unreadable: a holder
-    # between two writes, or a reaper.  It is never asked to go.
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The right to memory of one model whose lock is held.
-
-    Attributes:
-        model: The holder.
-        memory: Bytes, None where unknown.
-        state: What the holder said last.
-        in_flight: Requests that it serves or holds; the holder's own is current.
-        since: When the state began, in seconds of CLOCK_BOOTTIME.
-        activation: Eight hex digits, or None.
-        baseline: Bytes that were available before its engine was made, or None.
-    """
-
-    model: str
-    memory: int | None = None
-    state: LeaseState = LeaseState.UNKNOWN
-    in_flight: int = 0
-    since: float = 0.0
-    activation: str | None = None
-    baseline: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """A model that waits; *since* is when it was first wanted (CLOCK_BOOTTIME)."""
-
-    model: str
-    memory: int | None = None
-    since: float = 0.0
-    priority: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the owner decides about sharing; nothing yet, the lease is for the whole GPU."""
-
-
-@dataclass(frozen=True, slots=True)
-class Take:
-    """The waiter takes its lease now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """The waiter waits: *position* 1 is next, *ahead* names earlier waiters, the holder last."""
-
-    position: int
-    ahead: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """The holder keeps what it has."""
-
-
-@dataclass(frozen=True, slots=True)
-class GiveWay:
-    """The holder drains and goes, because *to* waits."""
-
-    to: str
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One step for each model that waits and one for each that holds.
-
-    A model can be in both: its last engine goes away while new clients wait.
-    """
-
-    waiters: Mapping[str, Take | Wait]
-    holders: Mapping[str, Keep | GiveWay]
+# Whom a pause is named by, among the holders.
+PAUSE = "pause"
 
 
 def plan(
-    leases: Sequence[Lease], tickets: Sequence[Ticket], settings: Settings, now: float
+    budget: int,
+    leases: Sequence[Lease],
+    tickets: Sequence[Ticket],
+    settings: Settings,
+    now: float,
 ) -> Plan:
     """Decide the next step of everyone.
 
     Args:
-        leases: Every lease whose lock is held.
-        tickets: Every ticket whose lock is held.
+        budget: Bytes that all leases may take together.
+        leases: Every lease whose lock is held, at most one a model.
+        tickets: Every ticket whose lock is held, at most one a model.
         settings: The owner's.
         now: Seconds of CLOCK_BOOTTIME.
 
     Returns:
         The same for the same arguments in any order, so that every runner that
-        looks at the same moment comes to the same plan.
+        looks at the same moment comes to the same plan.  At most one waiter
+        takes in one plan: the next one looks again when that engine begins to
+        initialise, and so they initialise in the order of the queue.
     """
-    del settings, now  # nothing depends on them while the GPU is one thing
-    queue = sorted(tickets, key=lambda ticket: (ticket.since, ticket.model))
-    holders = sorted(lease.model for lease in leases)
-    waiters: dict[str, Take | Wait] = {}
-    for place, ticket in enumerate(queue, start=1):
-        if place == 1 and not holders:
-            waiters[ticket.model] = Take()
+    leases = sorted(leases, key=lambda lease: lease.model)
+    tickets = sorted(tickets, key=lambda ticket: ticket.model)
+    scene = Scene(budget, leases, tickets, settings, now)
+    pause = settings.pause
+    if pause is not None and (pause.until is None or now < pause.until):
+        return _paused(scene, pause)
+    steps, queue = _admit(scene)
+    scene = replace(scene, tickets=queue)
+    head = _head(scene)
+    victims = None if head is None else choose_victims(scene, head)
+    holders = _holders(scene, head, victims)
+    taker = None
+    if not any(isinstance(step, GiveWay) for step in holders.values()):
+        taker = _taker(scene, head, victims)
+    return Plan(steps | _waits(scene, taker, head, victims), holders)
+
+
+def _paused(scene: Scene, pause: Pause) -> Plan:
+    waiters: dict[str, WaiterStep] = {}
+    for ticket in scene.tickets:
+        refused = Refuse(Refusal.PAUSED, (PAUSE,), pause.until)
+        waiters[ticket.model] = Wait(1, (PAUSE,)) if ticket.returning else refused
+    holders: dict[str, HolderStep] = {}
+    for lease in scene.leases:
+        # Loads end too: the owner waits, and nobody would be served afterwards.
+        stoppable = lease.state in (LeaseState.READY, LeaseState.STARTING) and not lease.foreign
+        holders[lease.model] = GiveWay(PAUSE, Reason.PAUSED) if stoppable else Keep()
+    return Plan(waiters, holders)
+
+
+def _admit(scene: Scene) -> tuple[dict[str, WaiterStep], list[Ticket]]:
+    """Send away those who need not wait; return their steps, and the others in order."""
+    steps: dict[str, WaiterStep] = {}
+    queue: list[Ticket] = []
+    limit = ABANDONED * scene.settings.pace
+    for ticket in in_order(scene):
+        gone = ticket.abandoned_at
+        refused = refusal(scene, ticket) or contention(scene, ticket, queue)
+        if gone is not None and scene.now - gone >= limit:
+            steps[ticket.model] = Leave()
+        elif refused is not None and not ticket.returning:
+            steps[ticket.model] = refused
         else:
-            before = tuple(other.model for other in queue[: place - 1])
-            waiters[ticket.model] = Wait(place, (*before, *holders))
-    return Plan(waiters, {lease.model: _holder_step(lease, queue) for lease in leases})
+            queue.append(ticket)
+    return steps, queue
 
 
-def _holder_step(lease: Lease, queue: Sequence[Ticket]) -> Keep | GiveWay:
-    others = [ticket.model for ticket in queue if ticket.model != lease.model]
-    if others and lease.state is LeaseState.READY and lease.in_flight == 0:
-        return GiveWay(others[0])
-    return Keep()
+def _head(scene: Scene) -> Ticket | None:
+    """Return the first that waits on somebody's behalf."""
+    return next((ticket for ticket in scene.tickets if not ticket.returning), None)
+
+
+def _taker(scene: Scene, head: Ticket | None, victims: list[Lease] | None) -> Ticket | None:
+    """Return the one whose turn it is, where what it needs is there."""
+    for lease in scene.leases:
+        if lease.state is LeaseState.STARTING and lease.baseline is None:
+            return None  # it is about to initialise, and comes first
+    exclusive = head is not None and head.lifecycle is Lifecycle.EXCLUSIVE
+    for ticket in scene.tickets:
+        if ticket.returning:
+            # It would only have to go again for the exclusive one.
+            if not exclusive and fits(scene, ticket):
+                return ticket
+        elif head is None or ticket == head:
+            if fits(scene, ticket):
+                return ticket
+        elif may_pass(scene, ticket, head, victims):
+            return ticket
+    return None
+
+
+def _holders(
+    scene: Scene, head: Ticket | None, victims: list[Lease] | None
+) -> dict[str, HolderStep]:
+    """Ask *victims* to go for *head* where all of them may: else none would be of use."""
+    steps: dict[str, HolderStep] = {lease.model: Keep() for lease in scene.leases}
+    # What an engine measures while it initialises must not change under it.
+    if head is None or not victims or scene.is_in(LeaseState.STARTING):
+        return steps
+    bound = scene.age_bound(head, victims)
+    if head.abandoned_at is None and all(may_go(scene, one, head, bound) for one in victims):
+        why = Reason.AGED if scene.age(head) >= bound else Reason.IDLE
+        steps |= {lease.model: GiveWay(head.model, why) for lease in victims}
+    return steps
+
+
+def _waits(
+    scene: Scene, taker: Ticket | None, head: Ticket | None, victims: list[Lease] | None
+) -> dict[str, WaiterStep]:
+    steps: dict[str, WaiterStep] = {}
+    before: tuple[str, ...] = ()
+    in_the_way = victims or [lease for lease in scene.leases if lease.state in GOING]
+    holders = tuple(lease.model for lease in in_the_way or scene.leases)
+    for ticket in scene.tickets:
+        if ticket == taker:
+            steps[ticket.model] = Take()
+            continue
+        due = None
+        if ticket == head and victims:
+            due = ticket.since + scene.age_bound(ticket, victims)
+        steps[ticket.model] = Wait(len(before) + 1, (*before, *holders), due)
+        before = (*before, ticket.model)
+    return steps
