@@ -60,19 +60,19 @@ class Activation:
             return False
         await reclaim(course)
         record(course)
-        self._tools.desk.free_lease()
+        self._tools.ledger.free_lease()
         return True
 
     async def _serve(self) -> None:
         await bring_up(self._course)
-        desk, demand = self._tools.desk, self._tools.demand
+        ledger, demand = self._tools.ledger, self._tools.demand
         while self._course.ending.why is None:
             await demand.wait_change()
             self._tools.board.refresh()
             # Others only need to know whether there is any: less to write, and
             # every write wakes them.
-            if bool(desk.lease.in_flight) is not bool(demand.in_flight):
-                desk.describe(in_flight=demand.in_flight)
+            if bool(ledger.lease.in_flight) is not bool(demand.in_flight):
+                ledger.describe(in_flight=demand.in_flight)
 
     async def _follow(self) -> None:
         await self._course.started.wait()
@@ -109,7 +109,7 @@ class Activation:
 
     async def _watch_plan(self) -> None:
         await self._course.ready.wait()
-        watch = DirectoryWatch(self._tools.desk.directory)
+        watch = DirectoryWatch(self._tools.ledger.directory)
         try:
             while (to := await self._look_at_plan()) is None:
                 await watch.wait()
@@ -119,7 +119,7 @@ class Activation:
 
     async def _look_at_plan(self) -> str | None:
         try:
-            return await self._tools.desk.next_step(self._own_step)
+            return await self._tools.ledger.next_step(self._own_step)
         except EngineFailed as failure:
             # Others cannot be seen for now; that is no reason to end what serves.
             logger.warning("Failed to look who waits, ignoring: %s", failure.message)
@@ -130,6 +130,6 @@ class Activation:
         step = plan.holders.get(self._tools.model.name)
         # Read again under the lock: a request may have come since it was described.
         if isinstance(step, GiveWay) and self._tools.demand.in_flight == 0:
-            self._tools.desk.describe(LeaseState.YIELDING)
+            self._tools.ledger.describe(LeaseState.YIELDING)
             return step.to
         return None

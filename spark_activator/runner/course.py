@@ -16,7 +16,7 @@ from spark_activator.runner.board import Board
 from spark_activator.runner.demand import Demand
 from spark_activator.runner.ending import Ending
 from spark_activator.runner.engine import Engine, LastLines
-from spark_activator.runner.lease import Desk
+from spark_activator.runner.lease import Ledger
 from spark_activator.runner.progress import Tracker
 from spark_activator.state import Phase
 
@@ -38,7 +38,7 @@ class Tools:
     layout: Layout
     model: Model
     config: str
-    desk: Desk
+    ledger: Ledger
     demand: Demand
     board: Board
     engine: Engine
@@ -107,7 +107,7 @@ class Course:
         self.tools.board.show(
             phase,
             waiting_for or _WAITING_FOR.get(phase, ""),
-            activation=self.tools.desk.lease.activation,
+            activation=self.tools.ledger.lease.activation,
             progress=self._tracker.now.share if phase is self._tracker.now.phase else None,
             eta=eta,
             stopped_by="" if self.ending.why is None else self.ending.words,

@@ -41,7 +41,7 @@ T = TypeVar("T")
 INIT_POLL = 0.25
 
 
-class Desk:
+class Ledger:
     """One model's view of the shared directory: its own lease and ticket, and everybody's.
 
     Attributes:

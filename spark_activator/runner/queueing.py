@@ -6,31 +6,31 @@ from spark_activator.catalog.model import Model
 from spark_activator.runner.board import Board
 from spark_activator.runner.demand import Demand
 from spark_activator.runner.ending import Ending, Why
-from spark_activator.runner.lease import Desk
+from spark_activator.runner.lease import Ledger
 from spark_activator.runner.plan import Plan, Take, Wait
 from spark_activator.runner.watch import DirectoryWatch
 from spark_activator.state import Phase
 
 
 async def wait_for_lease(
-    model: Model, desk: Desk, demand: Demand, board: Board, ending: Ending
+    model: Model, ledger: Ledger, demand: Demand, board: Board, ending: Ending
 ) -> None:
-    """Wait until the lease of *model* is ours or *ending* is told; the desk knows which.
+    """Wait until the lease of *model* is ours or *ending* is told; the ledger knows which.
 
     Raises:
         EngineFailed: The directory of leases cannot be used.
     """
-    await desk.draw_ticket(model, demand.since)
-    watch = DirectoryWatch(desk.directory)
+    await ledger.draw_ticket(model, demand.since)
+    watch = DirectoryWatch(ledger.directory)
 
     def own_step(plan: Plan) -> Wait | None:
         step = plan.waiters.get(model.name)
-        if isinstance(step, Take) and desk.take_lease(model):
+        if isinstance(step, Take) and ledger.take_lease(model):
             return None
         return step if isinstance(step, Wait) else Wait(1, ())
 
     async def wait_turn() -> None:
-        while (step := await desk.next_step(own_step)) is not None:
+        while (step := await ledger.next_step(own_step)) is not None:
             ahead = ", ".join(step.ahead)
             words = f"position {step.position}, behind {ahead}" if ahead else "its turn"
             board.show(Phase.QUEUED, words, position=step.position, ahead=step.ahead)

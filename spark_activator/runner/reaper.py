@@ -20,7 +20,7 @@ from spark_activator.errors import EngineFailed, SparkError
 from spark_activator.layout import Layout
 from spark_activator.runner import logs, ours, settings, upstream
 from spark_activator.runner.dockerd import Dockerd
-from spark_activator.runner.lease import Desk
+from spark_activator.runner.lease import Ledger
 from spark_activator.runner.lock import Lock
 
 logger = logging.getLogger(__name__)
@@ -32,17 +32,17 @@ async def reap(layout: Layout, dockerd: Dockerd, name: str) -> bool:
     Raises:
         EngineFailed: Docker does not answer, or the directory cannot be used.
     """
-    desk = Desk(layout.gpu, name)
+    ledger = Ledger(layout.gpu, name)
     # Not the one that is stored: it is ours for a moment only.
-    lock = Lock(desk.lease_lock.path)
-    if not await desk.under_plan(lock.take_nowait):
+    lock = Lock(ledger.lease_lock.path)
+    if not await ledger.under_plan(lock.take_nowait):
         return False
     try:
         if dockerd.is_there or not _is_process(layout, name):
             await ours.remove(dockerd, layout, name)
         upstream.remove_all(layout.upstream(name))
     finally:
-        desk.free_foreign(lock)
+        ledger.free_foreign(lock)
     return True
 
 

@@ -27,7 +27,7 @@ from spark_activator.runner.demand import KEPT, Claim, Demand
 from spark_activator.runner.door import Door
 from spark_activator.runner.ending import Ending, Why
 from spark_activator.runner.engines import Engines
-from spark_activator.runner.lease import Desk
+from spark_activator.runner.lease import Ledger
 from spark_activator.runner.queueing import wait_for_lease
 from spark_activator.runner.way_down import failed_line
 
@@ -58,7 +58,7 @@ class Runner:
     def __init__(self, name: str, layout: Layout, listener: socket.socket) -> None:
         self._name = name
         self._layout = layout
-        self._desk = Desk(layout.gpu, name)
+        self._ledger = Ledger(layout.gpu, name)
         self._engines = Engines(layout, name)
         self._demand = Demand()
         self._board = Board(layout.state_file(name), name, self._demand)
@@ -78,26 +78,26 @@ class Runner:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._watch_signals)
             nursery.start_soon(self._feed_watchdog)
-            self._desk.stored = stored
+            self._ledger.stored = stored
             with suppress(EngineFailed):  # each activation will try again
                 await self._restore()
             notify.ready("waiting for an activator")
             nursery.start_soon(self._door.keep_open, nursery)
             await self._live()
             nursery.cancel_scope.cancel()
-        return not self._gave_up and not self._desk.stored
+        return not self._gave_up and not self._ledger.stored
 
     async def _restore(self) -> None:
-        if not await self._desk.restore():
+        if not await self._ledger.restore():
             return
-        if self._desk.lease_lock.held or self._desk.ticket_lock.held:
+        if self._ledger.lease_lock.held or self._ledger.ticket_lock.held:
             logger.info("back again, keeping what was held")
             # Nothing yields before its activators had time to come back.
-            self._demand.keep(KEPT, max(1, self._desk.lease.in_flight))
+            self._demand.keep(KEPT, max(1, self._ledger.lease.in_flight))
 
     async def _live(self) -> None:
         while not self._terminated:
-            if self._demand.wanted or self._desk.lease_lock.held or self._desk.stored:
+            if self._demand.wanted or self._ledger.lease_lock.held or self._ledger.stored:
                 await self._activate()
             elif self._door.open:
                 await self._demand.wait_change()
@@ -130,10 +130,10 @@ class Runner:
         except EngineFailed as failure:
             self._demand.dismiss(failed_line(failure))
             self._failed_at = trio.current_time()
-            self._desk.drop_ticket()
-            if self._desk.lease_lock.held:
+            self._ledger.drop_ticket()
+            if self._ledger.lease_lock.held:
                 await self._abandon()
-            if self._desk.stored:
+            if self._ledger.stored:
                 await trio.sleep(ABANDON_POLL)
         finally:
             self._ending = None
@@ -143,21 +143,28 @@ class Runner:
         self._demand.notify()
 
     async def _one(self, model: Model, ending: Ending) -> None:
-        restored = self._desk.lease_lock.held
+        restored = self._ledger.lease_lock.held
         if not restored:
-            await wait_for_lease(model, self._desk, self._demand, self._board, ending)
-        if not self._desk.lease_lock.held:
-            self._desk.drop_ticket()
+            await wait_for_lease(model, self._ledger, self._demand, self._board, ending)
+        if not self._ledger.lease_lock.held:
+            self._ledger.drop_ticket()
             self._dismiss_queued(ending)
             return
         if not restored:
-            self._desk.lease_lock.store()
+            self._ledger.lease_lock.store()
         # Only now: who dies in between has lost neither its place nor its turn.
-        self._desk.drop_ticket()
+        self._ledger.drop_ticket()
         config = config_hash(model)
         engine, clear_others = self._engines.make(model, config)
         tools = Tools(
-            self._layout, model, config, self._desk, self._demand, self._board, engine, clear_others
+            self._layout,
+            model,
+            config,
+            self._ledger,
+            self._demand,
+            self._board,
+            engine,
+            clear_others,
         )
         course = Course(tools, ending, restored=restored, told_to_stop=lambda: self._terminated)
         self._gave_up = not await Activation(course).live()
@@ -174,7 +181,7 @@ class Runner:
                     self._gave_up = True
                     return
                 await trio.sleep(ABANDON_POLL)
-        self._desk.free_lease()
+        self._ledger.free_lease()
 
     def _dismiss_queued(self, ending: Ending) -> None:
         if ending.failure is not None:

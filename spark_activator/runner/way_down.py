@@ -62,7 +62,7 @@ def _failure(course: Course) -> EngineFailed | None:
 
 async def _drain(course: Course) -> None:
     tools = course.tools
-    tools.desk.describe(LeaseState.YIELDING)
+    tools.ledger.describe(LeaseState.YIELDING)
     tools.demand.ask_to_yield(course.ending.words)
     course.show(Phase.DRAINING, "requests in flight")
     with trio.move_on_after(tools.model.timeouts.drain):
@@ -73,7 +73,7 @@ async def _drain(course: Course) -> None:
 async def remove_engine(course: Course) -> bool:
     """Return when nothing of the engine is left; False when we have to go before."""
     tools = course.tools
-    tools.desk.describe(LeaseState.STOPPING, in_flight=0)
+    tools.ledger.describe(LeaseState.STOPPING, in_flight=0)
     course.show(Phase.STOPPING, "the engine to end")
     began = trio.current_time()
     while True:
@@ -94,10 +94,10 @@ async def remove_engine(course: Course) -> bool:
 
 async def reclaim(course: Course) -> None:
     """Return when the engine's memory is back, or no more of it is coming."""
-    tools, baseline = course.tools, course.tools.desk.lease.baseline
+    tools, baseline = course.tools, course.tools.ledger.lease.baseline
     if baseline is None or not course.started.is_set():
         return
-    tools.desk.describe(LeaseState.RECLAIMING)
+    tools.ledger.describe(LeaseState.RECLAIMING)
     course.show(Phase.RECLAIMING, "its memory to come back")
     missing = await memory.wait_returned(baseline, tools.model.memory)
     if missing:
@@ -112,7 +112,7 @@ def record(course: Course) -> None:
     # An adopted engine was started by somebody else: no measure of a start.
     own = course.seconds is not None and not course.restored
     entry = {
-        "activation": tools.desk.lease.activation,
+        "activation": tools.ledger.lease.activation,
         "config": tools.config,
         "image": tools.model.image.pull_spec if tools.model.image else None,
         "time": int(time.time()),

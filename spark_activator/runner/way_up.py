@@ -36,7 +36,7 @@ async def bring_up(course: Course) -> None:
         EngineFailed: It could not be brought up.
     """
     tools = course.tools
-    tools.desk.describe(LeaseState.STARTING)
+    tools.ledger.describe(LeaseState.STARTING)
     course.show(Phase.MEMORY, "the engines that are here")
     if not await _adopt(course):
         if course.restored and not await _is_still_wanted(course):
@@ -44,16 +44,16 @@ async def bring_up(course: Course) -> None:
             return
         await _make_engine(course)
     logger.info("activation %s of the engine", tools.engine.activation)
-    tools.desk.describe(activation=tools.engine.activation)
+    tools.ledger.describe(activation=tools.engine.activation)
     course.started.set()
     await _wait_ready(course)
     if course.ending.why is not None:
         return  # told in the same moment: nobody must hear that it is ready
-    tools.desk.init_lock.release()
+    tools.ledger.init_lock.release()
     course.seconds = course.since_start()
-    if tools.desk.lease.baseline is not None:
-        course.used = tools.desk.lease.baseline - memory.read_memory().available
-    tools.desk.describe(LeaseState.READY, in_flight=tools.demand.in_flight)
+    if tools.ledger.lease.baseline is not None:
+        course.used = tools.ledger.lease.baseline - memory.read_memory().available
+    tools.ledger.describe(LeaseState.READY, in_flight=tools.demand.in_flight)
     course.show(Phase.READY)
     course.ready.set()
 
@@ -96,13 +96,13 @@ async def _make_engine(course: Course) -> None:
     course.show(Phase.MEMORY, f"{need / memory.GIB:.1f} GiB of free memory")
     await memory.wait_free(need)
     course.show(Phase.MEMORY, "another engine that initialises")
-    await tools.desk.take_init_lock()
+    await tools.ledger.take_init_lock()
     # Whoever initialised before us may have taken more than its lease.
     before = memory.check_free(need)
     activation = upstream.new_activation()
-    tools.desk.describe(activation=activation, baseline=before.available)
+    tools.ledger.describe(activation=activation, baseline=before.available)
     # From here on our death must not free the lease.
-    if not await trio.to_thread.run_sync(tools.desk.secure) and notify.is_supervised():
+    if not await trio.to_thread.run_sync(tools.ledger.secure) and notify.is_supervised():
         words = "systemd does not answer, and would lose the lease at a crash"
         raise EngineFailed("start_failed", words)
     course.show(Phase.CONTAINER)

@@ -15,7 +15,7 @@ import pytest
 from spark_activator.errors import EngineFailed
 from spark_activator.runner import upstream
 from spark_activator.runner.gpu_files import alive, read_lease
-from spark_activator.runner.lease import Desk
+from spark_activator.runner.lease import Ledger
 from spark_activator.runner.lock import Lock, is_free, write_json
 from spark_activator.runner.plan import LeaseState
 from spark_activator.runner.watch import DirectoryWatch
@@ -114,12 +114,12 @@ def test_json_is_replaced_whole(tmp_path: Path) -> None:
 async def test_looking_does_not_wake_those_who_watch(tmp_path: Path) -> None:
     import trio
 
-    desk = Desk(tmp_path, "a")
-    await desk.under_plan(lambda: None)
+    ledger = Ledger(tmp_path, "a")
+    await ledger.under_plan(lambda: None)
     lock = Lock(tmp_path / "lease-b.lock")
     assert lock.take_nowait()
     watch = DirectoryWatch(tmp_path)
-    await desk.under_plan(lambda: alive(tmp_path, "lease"))
+    await ledger.under_plan(lambda: alive(tmp_path, "lease"))
 
     with trio.move_on_after(0.3) as quiet:
         await watch.wait()
@@ -135,24 +135,24 @@ async def test_looking_does_not_wake_those_who_watch(tmp_path: Path) -> None:
 async def test_plan_waits_for_another_planner_and_not_for_a_dead_one(tmp_path: Path) -> None:
     import trio
 
-    desk = Desk(tmp_path, "a")
+    ledger = Ledger(tmp_path, "a")
     process = holder(tmp_path / "plan.lock")
     process.send_signal(signal.SIGSTOP)
     ran = []
     with trio.move_on_after(0.3):
-        await desk.under_plan(lambda: ran.append(1))
+        await ledger.under_plan(lambda: ran.append(1))
     assert ran == []
 
     end(process)
     with trio.fail_after(1):
-        await desk.under_plan(lambda: ran.append(2))
+        await ledger.under_plan(lambda: ran.append(2))
     assert ran == [2]
 
 
 async def test_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EngineFailed) as failed:
-        await Desk(tmp_path / "file" / "gpu", "a").under_plan(lambda: None)
+        await Ledger(tmp_path / "file" / "gpu", "a").under_plan(lambda: None)
     assert failed.value.code == "state_unwritable"
 
 

@@ -14,6 +14,9 @@ from sharing_world import Decide
 
 from spark_activator.runner.plan import plan
 
+# Hours of simulated time.
+pytestmark = pytest.mark.slow
+
 SEEDS = (1, 2, 3)
 
 

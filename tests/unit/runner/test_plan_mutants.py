@@ -41,6 +41,7 @@ def test_there_is_a_mutant_for_each_rule_and_more() -> None:
     assert {patch.name[:2] for patch in MUTANTS} >= {f"{rule:02}" for rule in range(1, 11)}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("patch", MUTANTS, ids=lambda patch: patch.stem)
 def test_mutant_is_noticed(patch: Path, tmp_path: Path) -> None:
