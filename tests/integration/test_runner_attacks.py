@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 import trio
+from docker_world import containers, docker, opened_with_docker, ready
 from runner_world import (
     Activator,
     DockerDoor,
     World,
     _copy,
     container_model,
-    opened,
     process_model,
     until,
 )
@@ -34,46 +34,21 @@ from spark_activator.runner import history, upstream
 from spark_activator.runner.container import ContainerEngine
 from spark_activator.runner.dockerd import Dockerd
 from spark_activator.runner.gpu_files import read_lease, read_ticket
-from spark_activator.runner.spec import MODEL_LABEL
 
 ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.timeout(120)
 
 
-def docker(*words: str) -> str:
-    return subprocess.run(
-        ["docker", *words], check=True, capture_output=True, text=True
-    ).stdout.strip()
-
-
-def containers(name: str) -> list[str]:
-    return docker("ps", "-aq", "--no-trunc", "--filter", f"label={MODEL_LABEL}={name}").split()
-
-
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with opened(tmp_path) as world:
+    with opened_with_docker(tmp_path) as world:
         yield world
-        for door in world.doors:
-            door.open()
-    for door in world.doors:
-        door.close()
-    for name in world.units:
-        left = containers(name)
-        if left:
-            docker("rm", "-f", *left)
 
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
     return f"runner-attack-{os.getpid()}-{abs(hash(request.node.name)) % 10000}"
-
-
-def ready(world: World, name: str, in_flight: int = 1) -> tuple[Activator, str]:
-    activator = Activator(world, name)
-    activator.say(Busy(in_flight))
-    return activator, activator.wait(Ready).upstream
 
 
 async def test_link_in_place_of_the_engines_socket_is_not_followed(tmp_path: Path) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
-import signal
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from chaos import storm
 from runner_world import Activator, World, opened, process_model, until
 
 from spark_activator.protocol import Busy, Bye, Ready
@@ -36,43 +32,15 @@ def engines(world: World) -> list[int]:
     ]
 
 
-def one_client(world: World, name: str, end: float, served: list[str]) -> None:
-    """Ask, be served, go, and come back when the connection is lost."""
-    while time.monotonic() < end:
-        activator = Activator(world, name)
-        # A connection that is left open is demand: it ends with its client.
-        with contextlib.closing(activator), contextlib.suppress(AssertionError, OSError):
-            activator.say(Busy(1))
-            activator.wait(Ready, limit=20)
-            served.append(name)
-            activator.say(Bye())
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 12))]
 )
 def test_never_two_engines_whatever_is_killed(world: World, seed: int) -> None:
-    chance = random.Random(seed)
-    served: list[str] = []
-    most = 0
-    end = time.monotonic() + 12
-    clients = [
-        threading.Thread(target=one_client, args=(world, name, end, served)) for name in NAMES
-    ]
-    for client in clients:
-        client.start()
-    kills = 0
-    while time.monotonic() < end:
-        time.sleep(chance.uniform(0.05, 0.4))  # noqa: TID251  # kills come at any moment
-        most = max(most, len(engines(world)))
-        unit = world.units[chance.choice(NAMES)]
-        if unit.process is not None and unit.process.poll() is None:
-            unit.kill(signal.SIGKILL)
-            kills += 1
-    for client in clients:
-        client.join()
+    most, kills = storm(
+        world, NAMES, seed=seed, seconds=12, pause=(0.05, 0.4), count=lambda: len(engines(world))
+    )
 
     assert most <= 1
     assert kills > 10
@@ -85,4 +53,4 @@ def test_never_two_engines_whatever_is_killed(world: World, seed: int) -> None:
         activator.close()
     until(lambda: all(is_free(world.layout.gpu / f"lease-{name}.lock") for name in NAMES))
     until(lambda: engines(world) == [])
-    print(f"{kills} kills, {len(served)} served")
+    print(f"{kills} kills")

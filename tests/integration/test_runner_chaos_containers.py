@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import random
-import signal
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from chaos import storm
 from runner_world import Activator, World, container_model, opened, until
 
 from spark_activator.protocol import Busy, Bye, Ready
@@ -39,43 +35,18 @@ def world(tmp_path: Path) -> Iterator[World]:
         subprocess.run(["docker", "rm", "-f", *left], check=True, stdout=subprocess.DEVNULL)
 
 
-def one_client(world: World, name: str, end: float, served: list[str]) -> None:
-    while time.monotonic() < end:
-        activator = Activator(world, name)
-        with contextlib.closing(activator), contextlib.suppress(AssertionError, OSError):
-            activator.say(Busy(1))
-            activator.wait(Ready, limit=20)
-            served.append(name)
-            activator.say(Bye())
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 8))]
 )
 def test_never_two_containers_whatever_is_killed(world: World, seed: int) -> None:
-    chance = random.Random(seed)
-    served: list[str] = []
-    most = 0
-    end = time.monotonic() + 15
-    clients = [
-        threading.Thread(target=one_client, args=(world, name, end, served)) for name in NAMES
-    ]
-    for client in clients:
-        client.start()
-    kills = 0
-    while time.monotonic() < end:
-        # A start takes about two seconds here: kills fall into each part of it.
-        time.sleep(chance.uniform(0.1, 1.5))  # noqa: TID251  # kills come at any moment
-        most = max(most, len(running(world)))
-        unit = world.units[chance.choice(NAMES)]
-        if unit.process is not None and unit.process.poll() is None:
-            unit.kill(signal.SIGKILL)
-            kills += 1
-    for client in clients:
-        client.join()
+    # A start takes about two seconds here: kills fall into each part of it.
+    most, kills = storm(
+        world, NAMES, seed=seed, seconds=15, pause=(0.1, 1.5), count=lambda: len(running(world))
+    )
 
+    assert kills > 5
     assert most <= 1
     for name in NAMES:
         activator = Activator(world, name)
@@ -86,4 +57,4 @@ def test_never_two_containers_whatever_is_killed(world: World, seed: int) -> Non
         activator.close()
     until(lambda: running(world, "-a") == [])
     until(lambda: all(world.lease_is_free(name) for name in NAMES))
-    print(f"{kills} kills, {len(served)} served")
+    print(f"{kills} kills")

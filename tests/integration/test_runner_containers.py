@@ -15,59 +15,33 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from docker_world import containers, docker, opened_with_docker, ready
 from runner_world import (
     Activator,
     DockerDoor,
     World,
     container_model,
     control,
-    opened,
     process_model,
     until,
 )
 
 from spark_activator.protocol import Busy, Bye, Failed, Ready, Starting, Stopping, Yield, Yielded
-from spark_activator.runner.spec import MODEL_LABEL
 
 ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.timeout(120)
 
 
-def docker(*words: str) -> str:
-    return subprocess.run(
-        ["docker", *words], check=True, capture_output=True, text=True
-    ).stdout.strip()
-
-
-def containers(name: str) -> list[str]:
-    return docker("ps", "-aq", "--no-trunc", "--filter", f"label={MODEL_LABEL}={name}").split()
-
-
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with opened(tmp_path) as world:
+    with opened_with_docker(tmp_path) as world:
         yield world
-        # Units need Docker to stop.
-        for door in world.doors:
-            door.open()
-    for door in world.doors:
-        door.close()
-    for name in world.units:
-        left = containers(name)
-        if left:
-            docker("rm", "-f", *left)
 
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
     return f"runner-test-{os.getpid()}-{abs(hash(request.node.name)) % 10000}"
-
-
-def ready(world: World, name: str, in_flight: int = 1) -> tuple[Activator, str]:
-    activator = Activator(world, name)
-    activator.say(Busy(in_flight))
-    return activator, activator.wait(Ready).upstream
 
 
 def test_hello_ready_bye_gone(world: World, name: str) -> None:

@@ -1,0 +1,57 @@
+"""Clients that keep asking while runners are killed at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from runner_world import Activator, World
+
+from spark_activator.protocol import Busy, Bye, Ready
+
+
+def storm(
+    world: World,
+    names: Sequence[str],
+    *,
+    seed: int,
+    seconds: float,
+    pause: tuple[float, float],
+    count: Callable[[], int],
+) -> tuple[int, int]:
+    """Kill runners for *seconds*, between two pauses of the given range.
+
+    Returns:
+        The most that *count* ever said, and how many runners were killed.
+    """
+    chance = random.Random(seed)
+    most = kills = 0
+    end = time.monotonic() + seconds
+    clients = [threading.Thread(target=_ask, args=(world, name, end)) for name in names]
+    for client in clients:
+        client.start()
+    while time.monotonic() < end:
+        time.sleep(chance.uniform(*pause))  # noqa: TID251  # kills come at any moment
+        most = max(most, count())
+        unit = world.units[chance.choice(names)]
+        if unit.process is not None and unit.process.poll() is None:
+            unit.kill(signal.SIGKILL)
+            kills += 1
+    for client in clients:
+        client.join()
+    return most, kills
+
+
+def _ask(world: World, name: str, end: float) -> None:
+    """Ask, be served, go, and come back when the connection is lost."""
+    while time.monotonic() < end:
+        activator = Activator(world, name)
+        # A connection that is left open is demand: it ends with its client.
+        with contextlib.closing(activator), contextlib.suppress(AssertionError, OSError):
+            activator.say(Busy(1))
+            activator.wait(Ready, limit=20)
+            activator.say(Bye())
