@@ -228,6 +228,7 @@ class World:
             "SPARK_STATE": str(layout.state),
             "SPARK_RUN": str(layout.run),
             "SPARK_SHARE": str(layout.share),
+            "DOCKER_HOST": f"unix://{docker_socket()}",
         }
 
     def docker_through(self, path: Path) -> None:
@@ -395,6 +396,11 @@ def _demo_command() -> tuple[str, ...]:
     return ("{python}", "-I", "-c", code)
 
 
+def docker_socket() -> str:
+    """Where the engine that the tests use listens; `tests/run` may have started its own."""
+    return os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
+
+
 class DockerDoor:
     """A way to Docker that can be shut: for those behind it Docker is gone."""
 
@@ -435,7 +441,7 @@ class DockerDoor:
             except OSError:
                 return
             far = socket.socket(socket.AF_UNIX)
-            far.connect("/var/run/docker.sock")
+            far.connect(docker_socket())
             self._open += [near, far]
             for source, target in ((near, far), (far, near)):
                 threading.Thread(target=_copy, args=(source, target), daemon=True).start()

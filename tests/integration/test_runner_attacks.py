@@ -23,6 +23,7 @@ from runner_world import (
     World,
     _copy,
     container_model,
+    docker_socket,
     process_model,
     until,
 )
@@ -303,7 +304,7 @@ class SlowDocker(threading.Thread):
 
     def _carry(self, near: socket.socket) -> None:
         with near, contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as far:
-            far.connect("/var/run/docker.sock")
+            far.connect(docker_socket())
             back = threading.Thread(target=_copy, args=(far, near))
             back.start()
             while data := near.recv(65536):
