@@ -108,4 +108,4 @@ def test_engine_that_only_speaks_tcp_is_reached_by_its_proxy_and_by_nobody_else(
     # Switched off while it streamed: nothing on its way ended before it did.
     [last] = finish(third)
     assert [told["ended"], again["ended"], last["ended"]] == ["complete"] * 3
-    stack.node.wait(f"! systemctl is-active -q spark-tcp@{TCP.name}.service", timeout=5)
+    stack.node.wait(f"! systemctl is-active -q spark-tcp@{TCP.name}.service", timeout=30)
