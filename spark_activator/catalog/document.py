@@ -34,7 +34,7 @@ class _Loader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: Node | None, index: int) -> Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML's stub
         if getattr(event, "anchor", None) is not None:
             raise _problem(event.start_mark, "anchors and aliases ('&', '*') are not supported")
         self.depth += 1
