@@ -18,6 +18,13 @@ class Gpu(StrEnum):
     NONE = "none"
 
 
+class Contention(StrEnum):
+    """What happens to a request for which a busy model would have to go."""
+
+    WAIT = "wait"
+    REJECT = "reject"
+
+
 @dataclass(frozen=True, slots=True)
 class HostSettings:
     """The settings of host.yaml, complete.
@@ -27,9 +34,19 @@ class HostSettings:
         hub_caches: Directories of the Hugging Face hub cache, used where they lie.
         budget: Bytes that leases may take together; None is computed from the machine.
         docker_host: Docker's unix socket; None is Docker's own default.
+        floor: Bytes that stay available for the host; None is computed from the machine.
+        contention: What happens where a busy model would have to go.
+        drop_caches: Whether the page cache is dropped for a start that would not fit otherwise.
+        on_event: The command that is run on events, empty where there is none.
+        pace: Every time of the scheduling rules is multiplied by it; 1 but in tests.
     """
 
     gpu: Gpu = Gpu.AUTO
     hub_caches: tuple[str, ...] = ()
     budget: int | None = None
     docker_host: str | None = None
+    floor: int | None = None
+    contention: Contention = Contention.WAIT
+    drop_caches: bool = False
+    on_event: tuple[str, ...] = ()
+    pace: float = 1.0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from spark_activator.catalog import document
-from spark_activator.catalog.host import Gpu, HostSettings
-from spark_activator.catalog.kinds import Choice, ListOf, Text
+from spark_activator.catalog.host import Contention, Gpu, HostSettings
+from spark_activator.catalog.kinds import Choice, ListOf, Switch, Text
 from spark_activator.catalog.quantities import SIZE, parse_size
 from spark_activator.catalog.section import INVALID, Report, Setting, Table
+from spark_activator.catalog.words import Words
 from spark_activator.errors import FileProblems
 
 __all__ = ["Gpu", "HostSettings", "parse"]
@@ -29,6 +30,24 @@ HOST = Table(
             "GPU memory that all leases may take together.",
         ),
         "docker_host": Setting(_PATH, "Docker's unix socket, where it is not the usual one."),
+        "floor": Setting(
+            Text("auto, or a size such as '8GiB'", rf"^auto(?!\n)$|{SIZE}", 64, _budget),
+            "Memory that stays available for the host: a start that goes below it is ended.",
+        ),
+        "contention": Setting(
+            Choice(Contention), "Whether a request waits where a busy model would have to go."
+        ),
+        "drop_caches": Setting(
+            Switch(), "Drop the page cache before a start that would not fit otherwise."
+        ),
+        "on_event": Setting(
+            Words(least=1),
+            "A command that is run on failures and evictions, with a JSON line on its input.",
+        ),
+        "pace": Setting(
+            Text("a factor above 0", r"^\d{1,3}(?:\.\d{1,6})?(?!\n)$", 12, float),
+            "For tests: every time of the scheduling rules is multiplied by it.",
+        ),
     },
     HostSettings,
 )

@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from spark_activator.catalog.host import Contention
 from spark_activator.catalog.model import Lifecycle
+
+__all__ = ["Contention"]
 
 
 class LeaseState(StrEnum):
@@ -99,13 +102,6 @@ class Ticket:
     start: float | None = None
     abandoned_at: float | None = None
     returning: bool = False
-
-
-class Contention(StrEnum):
-    """What happens to a request for which a busy model would have to go."""
-
-    WAIT = "wait"
-    REJECT = "reject"
 
 
 @dataclass(frozen=True, slots=True)
