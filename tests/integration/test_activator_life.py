@@ -103,7 +103,7 @@ async def test_client_that_leaves_while_held_is_forgotten(
         with trio.fail_after(2):
             await eventually(lambda: len(runner.claims[0].lines) == 3)
         [claim] = runner.claims
-        assert claim.lines[-1] == {"type": "busy", "in_flight": 0}
+        assert claim.lines[-1] == {"type": "busy", "in_flight": 0, "held": None}
         # The load goes on: nobody said bye, and the connection stays.
         assert not claim.ended
 
@@ -191,7 +191,7 @@ async def test_runner_lost_mid_stream_is_found_again_and_the_stream_goes_on(
             received += await client.receive_some()
         await runner.claims[0].stream.aclose()
         await eventually(lambda: len(runner.claims) == 2 and len(runner.claims[1].lines) == 2)
-        assert runner.claims[1].lines[1] == {"type": "busy", "in_flight": 1}
+        assert runner.claims[1].lines[1] == {"type": "busy", "in_flight": 1, "held": None}
         go_on.set()
         assert await read_all(client) == b"two"
 
