@@ -228,13 +228,18 @@ class World:
             "SPARK_STATE": str(layout.state),
             "SPARK_RUN": str(layout.run),
             "SPARK_SHARE": str(layout.share),
+            "SPARK_PROC": str(layout.proc),
             "DOCKER_HOST": f"unix://{docker_socket()}",
         }
 
     def docker_through(self, path: Path) -> None:
         """Have runners reach Docker at *path*."""
+        self.settings(HostSettings(docker_host=str(path)))
+
+    def settings(self, host: HostSettings) -> None:
+        """Freeze the host settings."""
         self.layout.frozen_host.parent.mkdir(parents=True, exist_ok=True)
-        self.layout.frozen_host.write_text(frozen.dump_host(HostSettings(docker_host=str(path))))
+        self.layout.frozen_host.write_text(frozen.dump_host(host))
 
     def freeze(self, model: Model) -> None:
         file = self.layout.frozen(model.name)

@@ -17,6 +17,7 @@ from spark_activator.errors import EngineFailed
 from spark_activator.runner import memory
 from spark_activator.runner.course import Course
 from spark_activator.runner.ending import Why
+from spark_activator.runner.guard import watch_load
 from spark_activator.runner.plan import GiveWay, LeaseState, Plan
 from spark_activator.runner.watch import DirectoryWatch
 from spark_activator.runner.way_down import dismiss, reclaim, record, remove_engine
@@ -51,6 +52,7 @@ class Activation:
                 self._watch_demand,
                 self._watch_exit,
                 self._watch_stall,
+                self._guard,
                 self._watch_plan,
             )
             await dismiss(course)
@@ -79,6 +81,9 @@ class Activation:
         self._course.how = await self._tools.engine.follow(self._course.hear)
         self._course.exited.set()
 
+    async def _guard(self) -> None:
+        await watch_load(self._course)
+
     async def _watch_exit(self) -> None:
         await self._course.exited.wait()
         self._course.ending.tell(Why.EXITED, self._course.how)
@@ -93,11 +98,11 @@ class Activation:
     async def _watch_stall(self) -> None:
         course, model = self._course, self._tools.model
         await course.started.wait()
-        effort, available = 0.0, memory.read_memory().available
+        effort, available = 0.0, course.available
         while not course.ready.is_set():
             with trio.move_on_after(STALL_POLL):
                 await course.ready.wait()
-            now, free = await self._tools.engine.effort(), memory.read_memory().available
+            now, free = await self._tools.engine.effort(), course.available
             worked = now is not None and now > effort + STALL_EFFORT
             if worked or free < available - memory.STEP:
                 course.moved = trio.current_time()

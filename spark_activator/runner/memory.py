@@ -1,35 +1,39 @@
-"""Memory that is really free: before an engine is made, and after it has ended.
-
-On unified memory the gauge is `MemAvailable`; the driver reports nothing.  A
-discrete GPU would have to be asked through NVML, which is not built yet: there
-the gate sees only the host's memory.
-"""
+"""Memory that is really free: measured before an engine is made, and after it has ended."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+import platform
 from pathlib import Path
 
 import trio
 
+from spark_activator.catalog.host import HostSettings
 from spark_activator.errors import EngineFailed
+from spark_activator.runner.gpu import GpuMemory, GpuProcess, Nvml, nvml
+from spark_activator.runner.memory_values import (
+    GIB,
+    GPU_FLOOR,
+    Memory,
+    Room,
+    budget_of,
+    floor_of,
+    is_shared,
+    parse_meminfo,
+    parse_pressure,
+)
 
-GIB = 1 << 30
-# What has to stay free for the host.  Below this a Spark wedges without an
-# out-of-memory kill; two independent watchdogs use 6 to 8 GiB as their floor.
-FLOOR = 8 * GIB
-# On a smaller machine that much would leave no room for any model: there an
-# eighth is kept, the share from which on 8 GiB are less (64 GiB, half a Spark).
-FLOOR_SHARE = 8
+__all__ = ["GIB", "Gauge", "Memory", "Room", "Stall", "budget_of", "wait_free", "wait_returned"]
 
 # How often the gauge is read: four times a second costs nothing measurable.
 READ_EVERY = 0.25
 # Growth below this is the noise of a running host.
 STEP = 64 << 20
 # A driver gives gigabytes a second back; when nothing has come back for this
-# long, nothing is coming.
+# long and no engine of ours has just ended, nothing is coming.
 PATIENCE = 5.0
+# After an engine's end the driver may unwind for a while before the first byte
+# comes back; reports from Sparks say up to half a minute.
+UNWIND = 30.0
 # Memory that did not come back after an engine may be what others took since; a
 # sixteenth of the lease is close enough to call it returned, and for a small
 # engine what a running host takes and gives anyway.
@@ -37,93 +41,104 @@ SLACK_SHARE = 16
 SLACK_LEAST = 256 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """One reading, in bytes."""
-
-    total: int
-    available: int
-
-    @property
-    def floor(self) -> int:
-        """What a start must leave to the host."""
-        return min(FLOOR, self.total // FLOOR_SHARE)
-
-
 class Stall:
     """Says when a value has stopped growing.  Times come in as arguments."""
 
-    def __init__(self, value: int, now: float) -> None:
+    def __init__(self, value: int, now: float, patience: float = PATIENCE) -> None:
         self._best = value
         self._moved = now
+        self._patience = patience
 
     def over(self, value: int, now: float) -> bool:
-        """Take in one reading; True when none grew for `PATIENCE` seconds."""
+        """Take in one reading; True when none grew for `PATIENCE` seconds, or what was said."""
         if value >= self._best + STEP:
             self._best, self._moved = value, now
-        return now - self._moved >= PATIENCE
+        return now - self._moved >= self._patience
 
 
-def read_memory(file: Path = Path("/proc/meminfo")) -> Memory:
-    """Read the gauge."""
-    text = file.read_text("ascii")
-    found = dict(re.findall(r"^(MemTotal|MemAvailable):\s+(\d+) kB$", text, re.MULTILINE))
-    return Memory(int(found["MemTotal"]) * 1024, int(found["MemAvailable"]) * 1024)
+class Gauge:
+    """Reads how much memory there is.
+
+    Args:
+        proc: Where `/proc` is.
+        host: The settings that say what stays free.
+        driver: The GPU's; None is this machine's.
+    """
+
+    def __init__(self, proc: Path, host: HostSettings, driver: Nvml | None = None) -> None:
+        self.proc = proc
+        self._host = host
+        self._driver = driver or nvml()
+
+    def read(self) -> Memory:
+        """Read it; the first time the driver is loaded, which can take a second."""
+        text = (self.proc / "meminfo").read_text("ascii")
+        total, available, free = parse_meminfo(text)
+        room = Room(total, available, floor_of(self._host, total))
+        return Memory(room, _gpu_room(self._driver.memory(), total), free)
+
+    def stalled(self) -> float | None:
+        """Return the seconds in which nobody could run for want of memory, None where unknown."""
+        try:
+            return parse_pressure((self.proc / "pressure" / "memory").read_text("ascii"))
+        except OSError:
+            return None  # a kernel without it, or one that was told not to count
+
+    def processes(self) -> tuple[GpuProcess, ...]:
+        """Return who computes on the GPU."""
+        return self._driver.processes(self.proc)
 
 
-async def wait_free(need: int) -> Memory:
+def _gpu_room(gpu: GpuMemory | None, host_total: int) -> Room | None:
+    if gpu is None or is_shared(gpu.total, host_total, platform.machine()):
+        return None
+    return Room(gpu.total, gpu.free, GPU_FLOOR)
+
+
+async def wait_free(gauge: Gauge, need: int, *, on_gpu: bool) -> bool:
     """Wait until *need* bytes fit beside the floor, as long as memory is coming back.
 
-    Raises:
-        EngineFailed: They never will, or nothing has come back for `PATIENCE` seconds.
+    Returns:
+        False when they never will, or nothing has come back for `PATIENCE` seconds.
     """
-    reading = read_memory()
-    if need + reading.floor > reading.total:
-        raise _short(need, reading)
-    stall = Stall(reading.available, trio.current_time())
-    while reading.available < need + reading.floor:
-        if stall.over(reading.available, trio.current_time()):
-            raise _short(need, reading)
+    room = gauge.read().room(on_gpu=on_gpu)
+    if not room.can_ever_fit(need):
+        return False
+    stall = Stall(room.available, trio.current_time())
+    while not room.fits(need):
+        if stall.over(room.available, trio.current_time()):
+            return False
         await trio.sleep(READ_EVERY)
-        reading = read_memory()
-    return reading
+        room = gauge.read().room(on_gpu=on_gpu)
+    return True
 
 
-def check_free(need: int) -> Memory:
-    """Return the reading at which *need* bytes fit beside the floor right now.
-
-    Raises:
-        EngineFailed: They do not.
-    """
-    reading = read_memory()
-    if reading.available < need + reading.floor:
-        raise _short(need, reading)
-    return reading
-
-
-async def wait_returned(baseline: int, leased: int) -> int:
+async def wait_returned(gauge: Gauge, baseline: int, leased: int, *, on_gpu: bool) -> int:
     """Wait until what an engine had is available again, as long as it is coming back.
 
     Args:
+        gauge: What is read.
         baseline: Bytes that were available before it was made.
         leased: Bytes of its lease.
+        on_gpu: Whether its memory is the GPU's.
 
     Returns:
         Bytes that did not come back, 0 when enough did.
     """
     enough = baseline - max(leased // SLACK_SHARE, SLACK_LEAST)
-    available = read_memory().available
-    stall = Stall(available, trio.current_time())
+    available = gauge.read().room(on_gpu=on_gpu).available
+    stall = Stall(available, trio.current_time(), UNWIND)
     while available < enough and not stall.over(available, trio.current_time()):
         await trio.sleep(READ_EVERY)
-        available = read_memory().available
+        available = gauge.read().room(on_gpu=on_gpu).available
     return max(0, enough - available)
 
 
-def _short(need: int, reading: Memory) -> EngineFailed:
+def short(need: int, room: Room, who: str) -> EngineFailed:
+    """Refuse a start for which *room* is too small now; *who* has the memory."""
     return EngineFailed(
         "memory_short",
-        f"the model needs {need / GIB:.1f} GiB of memory beside the {reading.floor / GIB:.1f} GiB "
-        f"that stay free, and {reading.available / GIB:.1f} of {reading.total / GIB:.1f} GiB "
-        "are available",
+        f"the model needs {need / GIB:.1f} GiB of memory beside the {room.floor / GIB:.1f} GiB "
+        f"that stay free, and {room.available / GIB:.1f} of {room.total / GIB:.1f} GiB "
+        f"are available; {who}",
     )

@@ -99,7 +99,9 @@ async def reclaim(course: Course) -> None:
         return
     tools.ledger.describe(LeaseState.RECLAIMING)
     course.show(Phase.RECLAIMING, "its memory to come back")
-    missing = await memory.wait_returned(baseline, tools.model.memory)
+    missing = await memory.wait_returned(
+        course.gauge, baseline, tools.model.memory, on_gpu=course.on_gpu
+    )
     if missing:
         logger.warning("%.1f GiB of memory have not come back", missing / memory.GIB)
 

@@ -1,0 +1,196 @@
+"""The memory gate and the guard of a load, with real memory and a real engine."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from runner_world import Activator, World, opened, process_model, until
+
+from spark_activator.catalog.host import HostSettings
+from spark_activator.catalog.model import Timeouts
+from spark_activator.protocol import Busy, Bye, Failed, Ready, Starting
+from spark_activator.runner.gpu import Nvml
+from spark_activator.runner.memory import Gauge
+from spark_activator.runner.memory_values import GIB
+
+MIB = 1 << 20
+
+
+class NoCard(Nvml):
+    """This machine's memory is what counts here."""
+
+    def memory(self) -> None:
+        return None
+
+
+def host() -> Gauge:
+    return Gauge(Path("/proc"), HostSettings(), NoCard())
+
+
+def available() -> int:
+    return host().read().host.available
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with opened(tmp_path) as world:
+        yield world
+
+
+def start(world: World, name: str) -> Activator:
+    activator = Activator(world, name)
+    activator.say(Busy(1))
+    return activator
+
+
+@contextmanager
+def lowest() -> Iterator[list[int]]:
+    """Watch how little was available meanwhile."""
+    seen, over = [available()], threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.02):
+            seen[0] = min(seen[0], available())
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        watcher.join()
+
+
+def test_load_that_takes_too_much_is_ended_before_the_host_wedges(world: World) -> None:
+    floor = available() - 3 * GIB
+    if floor < 4 * GIB:
+        pytest.skip("this machine has too little memory for an engine that takes too much")
+    world.settings(HostSettings(floor=floor))
+    world.runner(process_model("a", "--hold-memory", "6GiB", "--memory-rate", "512MiB", memory=GIB))
+    with lowest() as seen:
+        a = start(world, "a")
+        failed = a.wait(Failed)
+    print(f"floor {floor / GIB:.2f} GiB, lowest {seen[0] / GIB:.2f} GiB; {failed.message}")
+    assert seen[0] >= floor - GIB
+    assert failed.code == "memory_short"
+    assert "the load of 'a' was ended after it took" in failed.message
+    assert f"{floor / GIB:.1f} GiB have to stay" in failed.message
+    assert "its lease is 1.0 GiB" in failed.message
+    a.close()
+    until(lambda: world.lease_is_free("a"), limit=10)
+    assert available() >= floor + 2 * GIB
+
+
+def test_guard_lets_go_when_the_engine_is_ready(world: World, tmp_path: Path) -> None:
+    proc = FakeProc(tmp_path / "proc", 16 * GIB)
+    world.layout = replace(world.layout, proc=proc.root)
+    world.runner(process_model("a"))
+    a = start(world, "a")
+    a.wait(Ready)
+    proc.available(1 * GIB)
+    # It serves on; longer than the guard needs for two looks.
+    time.sleep(0.6)  # noqa: TID251
+    assert world.state("a")["phase"] == "ready"
+    proc.available(16 * GIB)  # or its end would wait for it
+
+
+class FakeProc:
+    """What the kernel says of memory, as we please."""
+
+    def __init__(self, root: Path, total: int) -> None:
+        self.root = root
+        self._total = total
+        (root / "pressure").mkdir(parents=True)
+        self.available(total)
+
+    def available(self, size: int) -> None:
+        kib = (self._total // 1024, size // 1024)
+        text = f"MemTotal: {kib[0]} kB\nMemFree: {kib[1]} kB\nMemAvailable: {kib[1]} kB\n"
+        self._write("meminfo", text)
+
+    def stalled(self, seconds: float) -> None:
+        words = "avg10=0.00 avg60=0.00 avg300=0.00"
+        text = f"some {words} total=0\nfull {words} total={int(seconds * 1e6)}\n"
+        self._write("pressure/memory", text)
+
+    def _write(self, name: str, text: str) -> None:
+        (self.root / "new").write_text(text)
+        (self.root / "new").rename(self.root / name)
+
+
+def test_load_is_ended_when_the_host_stands_still(world: World, tmp_path: Path) -> None:
+    proc = FakeProc(tmp_path / "proc", 16 * GIB)
+    proc.stalled(1000)
+    world.layout = replace(world.layout, proc=proc.root)
+    world.runner(process_model("a", "--load-time", "60"))
+    over = threading.Event()
+    began = time.monotonic()
+
+    def stall() -> None:
+        while not over.wait(0.1):
+            proc.stalled(1000 + 0.8 * (time.monotonic() - began))
+
+    staller = threading.Thread(target=stall)
+    staller.start()
+    try:
+        failed = start(world, "a").wait(Failed)
+    finally:
+        over.set()
+        staller.join()
+    assert failed.code == "memory_short"
+    assert "nothing on the host could go on for want of memory" in failed.message
+    until(lambda: world.engines["a"].children() == [])
+
+
+def test_refusal_says_what_is_needed_what_is_there_and_who_has_it(
+    world: World, tmp_path: Path
+) -> None:
+    proc = FakeProc(tmp_path / "proc", 16 * GIB)
+    world.layout = replace(world.layout, proc=proc.root)
+    # Held by somebody else all the while, as a lock that another process has.
+    world.layout.gpu.mkdir(parents=True)
+    (world.layout.gpu / "lease-b.json").write_text(json.dumps({"memory": 11 * GIB}))
+    proc.available(4 * GIB)
+    world.runner(process_model("a", memory=5 * GIB))
+    failed = start(world, "a").wait(Failed)
+    assert failed.code == "memory_short"
+    assert "needs 5.0 GiB of memory beside the 2.0 GiB that stay free" in failed.message
+    assert "4.0 of 16.0 GiB are available" in failed.message
+    assert "other programs have it" in failed.message
+
+
+def test_next_start_waits_for_memory_that_the_last_engine_keeps(
+    world: World, tmp_path: Path
+) -> None:
+    # Memory that outlives every process of an engine, as a driver's does.
+    kept = Path("/dev/shm") / f"kept-{tmp_path.name}-{time.time_ns()}"
+    take = f"head -c {2 * GIB} /dev/zero >{kept}; "
+    a_model = process_model("a", memory=2 * GIB, timeouts=Timeouts(drain=1, start=60))
+    command = ("/bin/sh", "-c", take + 'exec "$@"', "sh", *a_model.command)
+    world.settings(HostSettings(floor=available() - 3 * GIB))
+    world.runner(replace(a_model, command=command))
+    world.runner(process_model("b", memory=2 * GIB))
+    try:
+        a = start(world, "a")
+        a.wait(Ready)
+        a.say(Bye())
+        a.close()
+        until(lambda: world.state("a").get("phase") == "reclaiming")
+        b = start(world, "b")
+        # Longer than anybody waits for memory that nobody is known to give back.
+        time.sleep(6)  # noqa: TID251
+        assert not world.lease_is_free("a")
+        assert not any(isinstance(line, Starting) for line in b.seen)
+        kept.unlink()
+        freed = time.monotonic()
+        b.wait(Ready, limit=10)
+        print(f"ready {time.monotonic() - freed:.2f} s after the memory was back")
+    finally:
+        kept.unlink(missing_ok=True)
