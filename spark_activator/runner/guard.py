@@ -50,7 +50,8 @@ async def _end(course: Course, danger: Danger, reading: Memory) -> None:
             # It is removed next, however long that takes; all that is lost is time.
             logger.error("Failed to end the load at once: %s", failure.message)
         who = await who_has_memory(tools.ledger, tools.engine, course.gauge)
-        course.ending.explain(first, _failure(course, danger, reading, f"; {who}"))
+        if who:
+            course.ending.explain(first, _failure(course, danger, reading, f"; {who}"))
 
 
 def _failure(course: Course, danger: Danger, reading: Memory, who: str = "") -> EngineFailed:

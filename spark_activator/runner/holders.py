@@ -29,7 +29,7 @@ def is_ours(process: GpuProcess, containers: Collection[str]) -> bool:
 
 
 def sentence(leases: Iterable[tuple[str, int | None]], foreign: Iterable[GpuProcess]) -> str:
-    """Say who has memory, the largest first."""
+    """Say who has memory, the largest first; empty where nobody is known."""
     sized = [(size or 0, f"'{name}' has a lease of {_gib(size)}") for name, size in leases]
     sized += [
         (
@@ -40,8 +40,6 @@ def sentence(leases: Iterable[tuple[str, int | None]], foreign: Iterable[GpuProc
         for process in foreign
     ]
     said = [words for _, words in sorted(sized, key=lambda entry: -entry[0])]
-    if not said:
-        return "what is missing has neither a lease nor work on the GPU: other programs have it"
     more = f" and {len(said) - MOST} more" if len(said) > MOST else ""
     return ", ".join(said[:MOST]) + more
 

@@ -40,6 +40,9 @@ UNWIND = 30.0
 SLACK_SHARE = 16
 SLACK_LEAST = 256 << 20
 
+# Who has what nobody of ours and nobody on the GPU has.
+OTHERS = "what is missing is neither ours nor the GPU's: other programs of this machine have it"
+
 
 class Stall:
     """Says when a value has stopped growing.  Times come in as arguments."""
@@ -140,5 +143,5 @@ def short(need: int, room: Room, who: str) -> EngineFailed:
         "memory_short",
         f"the model needs {need / GIB:.1f} GiB of memory beside the {room.floor / GIB:.1f} GiB "
         f"that stay free, and {room.available / GIB:.1f} of {room.total / GIB:.1f} GiB "
-        f"are available; {who}",
+        f"are available; {who or OTHERS}",
     )

@@ -17,6 +17,7 @@ from spark_activator.catalog.host import HostSettings
 from spark_activator.catalog.model import Timeouts
 from spark_activator.protocol import Busy, Bye, Failed, Ready, Starting
 from spark_activator.runner.gpu import Nvml
+from spark_activator.runner.lock import Lock
 from spark_activator.runner.memory import Gauge
 from spark_activator.runner.memory_values import GIB
 
@@ -154,16 +155,22 @@ def test_refusal_says_what_is_needed_what_is_there_and_who_has_it(
 ) -> None:
     proc = FakeProc(tmp_path / "proc", 16 * GIB)
     world.layout = replace(world.layout, proc=proc.root)
-    # Held by somebody else all the while, as a lock that another process has.
     world.layout.gpu.mkdir(parents=True)
-    (world.layout.gpu / "lease-b.json").write_text(json.dumps({"memory": 11 * GIB}))
+    (world.layout.gpu / "lease-b.json").write_text(json.dumps({"memory": 8 * GIB}))
     proc.available(4 * GIB)
     world.runner(process_model("a", memory=5 * GIB))
-    failed = start(world, "a").wait(Failed)
+    a = start(world, "a")
+    until(lambda: world.state("a").get("phase") == "memory")
+    lock = Lock(world.layout.gpu / "lease-b.lock")
+    assert lock.take_nowait()
+    try:
+        failed = a.wait(Failed)
+    finally:
+        lock.release()
     assert failed.code == "memory_short"
     assert "needs 5.0 GiB of memory beside the 2.0 GiB that stay free" in failed.message
     assert "4.0 of 16.0 GiB are available" in failed.message
-    assert "other programs have it" in failed.message
+    assert "'b' has a lease of 8.0 GiB" in failed.message
 
 
 def test_next_start_waits_for_memory_that_the_last_engine_keeps(
