@@ -70,6 +70,7 @@ class Course:
         served_before: Whether it served when a process before us ended.
         seconds: How long the start took, None until it is ready.
         used: The most bytes that the engine took while it loaded, None where unknown.
+        before_end: Bytes that were available before it was ended, None until then.
         last: The end of its log.
     """
 
@@ -91,6 +92,7 @@ class Course:
         self.served_before = restored and tools.ledger.lease.state is not LeaseState.STARTING
         self.seconds: float | None = None
         self.used: int | None = None
+        self.before_end: int | None = None
         self.last = LastLines()
         self._began = trio.current_time()
         self._told_to_stop = told_to_stop

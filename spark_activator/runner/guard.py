@@ -42,6 +42,7 @@ async def watch_load(course: Course) -> None:
 async def _end(course: Course, danger: Danger, reading: Memory) -> None:
     tools, first = course.tools, _failure(course, danger, reading)
     # Told before it is killed: the reason is ours, not that it has exited.
+    course.before_end = reading.room(on_gpu=course.on_gpu).available
     course.ending.tell(Why.FAILED, first.message, first)
     with trio.CancelScope(shield=True):
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 
 import trio
@@ -22,7 +23,7 @@ from spark_activator.runner.memory_values import (
     parse_pressure,
 )
 
-__all__ = ["GIB", "Gauge", "Memory", "Room", "Stall", "budget_of", "wait_free", "wait_returned"]
+__all__ = ["GIB", "Gauge", "Memory", "Owed", "Room", "Stall", "budget_of", "wait_free", "wait_returned"]
 
 # How often the gauge is read: four times a second costs nothing measurable.
 READ_EVERY = 0.25
@@ -31,8 +32,8 @@ STEP = 64 << 20
 # A driver gives gigabytes a second back; when nothing has come back for this
 # long and no engine of ours has just ended, nothing is coming.
 PATIENCE = 5.0
-# After an engine's end the driver may unwind for a while before the first byte
-# comes back; reports from Sparks say up to half a minute.
+# After an engine's end the driver may unwind for a while before its memory comes
+# back; reports from Sparks say up to half a minute.
 UNWIND = 30.0
 # Memory that did not come back after an engine may be what others took since; a
 # sixteenth of the lease is close enough to call it returned, and for a small
@@ -47,16 +48,48 @@ OTHERS = "what is missing is neither ours nor the GPU's: other programs of this 
 class Stall:
     """Says when a value has stopped growing.  Times come in as arguments."""
 
-    def __init__(self, value: int, now: float, patience: float = PATIENCE) -> None:
+    def __init__(self, value: int, now: float) -> None:
         self._best = value
         self._moved = now
-        self._patience = patience
 
-    def over(self, value: int, now: float) -> bool:
-        """Take in one reading; True when none grew for `PATIENCE` seconds, or what was said."""
+    def over(self, value: int, now: float, patience: float = PATIENCE) -> bool:
+        """Take in one reading; True when none grew for *patience* seconds."""
         if value >= self._best + STEP:
             self._best, self._moved = value, now
-        return now - self._moved >= self._patience
+        return now - self._moved >= patience
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """What an engine that has ended still has to give back, in bytes.
+
+    Attributes:
+        baseline: What was available before it was made.
+        leased: Its lease.
+        before: What was available before it was ended, None where nobody looked.
+        took: What it took, None where unknown.
+    """
+
+    baseline: int
+    leased: int
+    before: int | None = None
+    took: int | None = None
+
+    @property
+    def enough(self) -> int:
+        """What has to be available again."""
+        return self.baseline - max(self.leased // SLACK_SHARE, SLACK_LEAST)
+
+    def patience(self, available: int) -> float:
+        """Return how long it may stand still at *available*.
+
+        Once half of what it took is back the driver is not unwinding any more:
+        what is missing then, somebody else has taken since.
+        """
+        if self.before is None:
+            return UNWIND
+        took = self.leased if self.took is None else self.took
+        return PATIENCE if available - self.before >= took // 2 else UNWIND
 
 
 class Gauge:
@@ -116,25 +149,20 @@ async def wait_free(gauge: Gauge, need: int, *, on_gpu: bool) -> bool:
     return True
 
 
-async def wait_returned(gauge: Gauge, baseline: int, leased: int, *, on_gpu: bool) -> int:
+async def wait_returned(gauge: Gauge, owed: Owed, *, on_gpu: bool) -> int:
     """Wait until what an engine had is available again, as long as it is coming back.
-
-    Args:
-        gauge: What is read.
-        baseline: Bytes that were available before it was made.
-        leased: Bytes of its lease.
-        on_gpu: Whether its memory is the GPU's.
 
     Returns:
         Bytes that did not come back, 0 when enough did.
     """
-    enough = baseline - max(leased // SLACK_SHARE, SLACK_LEAST)
     available = gauge.read().room(on_gpu=on_gpu).available
-    stall = Stall(available, trio.current_time(), UNWIND)
-    while available < enough and not stall.over(available, trio.current_time()):
+    stall = Stall(available, trio.current_time())
+    while available < owed.enough:
+        if stall.over(available, trio.current_time(), owed.patience(available)):
+            return owed.enough - available
         await trio.sleep(READ_EVERY)
         available = gauge.read().room(on_gpu=on_gpu).available
-    return max(0, enough - available)
+    return 0
 
 
 def short(need: int, room: Room, who: str) -> EngineFailed:

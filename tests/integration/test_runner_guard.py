@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from spark_activator.runner.lock import Lock
 from spark_activator.runner.memory import Gauge
 from spark_activator.runner.memory_values import GIB
 
-MIB = 1 << 20
+# Real memory is slow to take on a machine that does other things.
+pytestmark = pytest.mark.timeout(90)
 
 
 class NoCard(Nvml):
@@ -85,8 +87,8 @@ def test_load_that_takes_too_much_is_ended_before_the_host_wedges(world: World) 
     assert f"{floor / GIB:.1f} GiB have to stay" in failed.message
     assert "its lease is 1.0 GiB" in failed.message
     a.close()
-    until(lambda: world.lease_is_free("a"), limit=10)
-    assert available() >= floor + 2 * GIB
+    # Others on this machine may have taken some meanwhile.
+    until(lambda: available() >= floor + 2 * GIB)
 
 
 def test_guard_lets_go_when_the_engine_is_ready(world: World, tmp_path: Path) -> None:
@@ -111,10 +113,11 @@ class FakeProc:
         (root / "pressure").mkdir(parents=True)
         self.available(total)
 
-    def available(self, size: int) -> None:
-        kib = (self._total // 1024, size // 1024)
-        text = f"MemTotal: {kib[0]} kB\nMemFree: {kib[1]} kB\nMemAvailable: {kib[1]} kB\n"
-        self._write("meminfo", text)
+    def available(self, size: int, free: int | None = None) -> None:
+        sizes = {"MemTotal": self._total, "MemFree": size if free is None else free}
+        sizes["MemAvailable"] = size
+        lines = [f"{name}: {value // 1024} kB\n" for name, value in sizes.items()]
+        self._write("meminfo", "".join(lines))
 
     def stalled(self, seconds: float) -> None:
         words = "avg10=0.00 avg60=0.00 avg300=0.00"
@@ -156,7 +159,7 @@ def test_refusal_says_what_is_needed_what_is_there_and_who_has_it(
     proc = FakeProc(tmp_path / "proc", 16 * GIB)
     world.layout = replace(world.layout, proc=proc.root)
     world.layout.gpu.mkdir(parents=True)
-    (world.layout.gpu / "lease-b.json").write_text(json.dumps({"memory": 8 * GIB}))
+    (world.layout.gpu / "lease-b.json").write_text(json.dumps({"state": "ready", "memory": 8 * GIB}))
     proc.available(4 * GIB)
     world.runner(process_model("a", memory=5 * GIB))
     a = start(world, "a")
@@ -201,3 +204,90 @@ def test_next_start_waits_for_memory_that_the_last_engine_keeps(
         print(f"ready {time.monotonic() - freed:.2f} s after the memory was back")
     finally:
         kept.unlink(missing_ok=True)
+
+
+@contextmanager
+def dropping(world: World, act: Callable[[], bytes]) -> Iterator[list[int]]:
+    """Listen as spark-drop-caches.socket does; *act* is done for each who connects."""
+    asked = [0]
+    path = world.layout.drop_caches_socket
+    path.parent.mkdir(parents=True, exist_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            asked[0] += 1
+            with client:
+                client.sendall(act())
+
+    server = threading.Thread(target=serve)
+    server.start()
+    try:
+        yield asked
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        server.join()
+        listener.close()
+
+
+def test_page_cache_is_dropped_where_a_start_would_not_fit_beside_it(
+    world: World, tmp_path: Path
+) -> None:
+    proc = FakeProc(tmp_path / "proc", 16 * GIB)
+    proc.available(16 * GIB, free=GIB)
+    world.layout = replace(world.layout, proc=proc.root)
+    world.settings(HostSettings(drop_caches=True))
+    world.runner(process_model("a", memory=4 * GIB))
+
+    def drop() -> bytes:
+        proc.available(16 * GIB)
+        return b"done\n"
+
+    with dropping(world, drop) as asked:
+        start(world, "a").wait(Ready)
+    assert asked == [1]
+    assert "the page cache was dropped: 15.0 GiB more are free" in world.logs()
+
+
+@pytest.mark.parametrize("answer", [b"", b"no", None])
+def test_start_goes_on_where_the_page_cache_cannot_be_dropped(
+    world: World, tmp_path: Path, answer: bytes | None
+) -> None:
+    proc = FakeProc(tmp_path / "proc", 16 * GIB)
+    proc.available(16 * GIB, free=GIB)
+    world.layout = replace(world.layout, proc=proc.root)
+    world.settings(HostSettings(drop_caches=True))
+    world.runner(process_model("a", memory=4 * GIB))
+    with nullcontext() if answer is None else dropping(world, lambda: answer):
+        start(world, "a").wait(Ready)
+    words = "Cannot have the page cache dropped" if answer is None else "was not dropped"
+    assert words in world.logs()
+
+
+def test_page_cache_stays_where_nobody_said_otherwise(world: World, tmp_path: Path) -> None:
+    proc = FakeProc(tmp_path / "proc", 16 * GIB)
+    proc.available(16 * GIB, free=GIB)
+    world.layout = replace(world.layout, proc=proc.root)
+    world.runner(process_model("a", memory=4 * GIB))
+    with dropping(world, lambda: b"done\n") as asked:
+        start(world, "a").wait(Ready)
+    assert asked == [0]
+
+
+def test_what_was_taken_is_remembered(world: World) -> None:
+    # As much as no noise of this machine can be mistaken for.
+    unit = world.runner(process_model("a", "--hold-memory", "1GiB", memory=2 * GIB))
+    a = start(world, "a")
+    a.wait(Ready, limit=25)
+    a.say(Busy(0))
+    a.say(Bye())
+    a.close()
+    until(lambda: unit.exits == [0])
+    (line,) = world.layout.history("a").read_text().splitlines()
+    assert 0.7 * GIB < json.loads(line)["memory"] < 2 * GIB

@@ -9,7 +9,7 @@ import pytest
 
 from spark_activator.catalog.host import HostSettings
 from spark_activator.runner.gpu import GpuMemory, GpuProcess, Nvml
-from spark_activator.runner.memory import PATIENCE, STEP, Gauge, Stall
+from spark_activator.runner.memory import PATIENCE, STEP, UNWIND, Gauge, Owed, Stall
 from spark_activator.runner.memory_values import (
     GIB,
     GPU_FLOOR,
@@ -104,6 +104,24 @@ def test_pressure_is_the_seconds_in_which_all_stood_still(tmp_path: Path) -> Non
     assert parse_pressure(PRESSURE) == 2.5
     assert parse_pressure("") is None
     assert Gauge(tmp_path, HostSettings(), Card(None)).stalled() is None
+
+
+@pytest.mark.parametrize(
+    ("owed", "available", "patience"),
+    [
+        # Nothing is back, or only what the engine's processes had beside the GPU.
+        (Owed(20 * GIB, 10 * GIB, 8 * GIB, 12 * GIB), 8 * GIB, UNWIND),
+        (Owed(20 * GIB, 10 * GIB, 8 * GIB, 12 * GIB), 13 * GIB, UNWIND),
+        (Owed(20 * GIB, 10 * GIB, 8 * GIB, 12 * GIB), 14 * GIB, PATIENCE),
+        (Owed(20 * GIB, 10 * GIB, 8 * GIB, None), 13 * GIB, PATIENCE),
+        (Owed(20 * GIB, 10 * GIB), 15 * GIB, UNWIND),
+    ],
+)
+def test_driver_has_time_to_unwind_until_half_is_back(
+    owed: Owed, available: int, patience: float
+) -> None:
+    assert owed.enough == 20 * GIB - 10 * GIB // 16
+    assert owed.patience(available) == patience
 
 
 def test_growth_restarts_the_patience_and_noise_does_not() -> None:
