@@ -17,7 +17,7 @@ import trio
 
 from spark_activator.errors import EngineFailed
 from spark_activator.runner.lock import is_free, open_lock, read_json
-from spark_activator.runner.plan import Lease, LeaseState, Ticket
+from spark_activator.runner.plan import Lease, LeaseState, Pause, Ticket
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +111,25 @@ def read_ticket(directory: Path, name: str) -> Ticket:
         boottime() if since is None else since,
         _number(body.get("priority")) or 0,
     )
+
+
+def pause_path(directory: Path) -> Path:
+    """Return the file that is there while the owner has the GPU, and maybe longer."""
+    return directory / "pause.json"
+
+
+def read_pause(directory: Path, now: float) -> Pause | None:
+    """Read the pause that is in force at *now*, None where there is none.
+
+    A file that is there and cannot be understood is a pause without an end: the
+    owner asked for one, and takes it back by `resume`.
+    """
+    path = pause_path(directory)
+    if not path.exists():
+        return None
+    body = read_json(path)
+    until = _seconds(body.get("until"))
+    return None if until is not None and until <= now else Pause(until)
 
 
 def _number(value: object) -> int | None:
