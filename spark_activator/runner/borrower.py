@@ -1,0 +1,131 @@
+"""The wait of a program that is no model for its lease: a name, a ticket, the turn.
+
+It is as a model's (`queueing.py`), but that nobody learns how long it takes, and
+that it is never asked to go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from spark_activator.catalog.model import Lifecycle
+from spark_activator.layout import Layout
+from spark_activator.runner import memory
+from spark_activator.runner.gpu_files import alive, boottime
+from spark_activator.runner.lease import Ledger
+from spark_activator.runner.lending_lines import Borrow
+from spark_activator.runner.plan import Lease, LeaseState, Plan, Refuse, Take, Ticket, Wait
+from spark_activator.runner.plan_values import WaiterStep
+from spark_activator.runner.refusals import refused, shown
+from spark_activator.runner.watch import DirectoryWatch
+
+Say = Callable[[str], Awaitable[None]]
+
+
+class Borrower:
+    """One program's way to its lease.
+
+    Args:
+        say: Tells the client what is waited for; said only when it changes.
+    """
+
+    def __init__(self, layout: Layout, request: Borrow, say: Say) -> None:
+        self._layout = layout
+        self._request = request
+        self._say = say
+        self._said = ""
+        self._since = boottime()
+
+    async def wait(self) -> Ledger:
+        """Return with the lease held and its memory there; cancelled, nothing is left.
+
+        Raises:
+            EngineFailed: It is refused, or the directory of leases cannot be used.
+        """
+        ledger = await self._stand_in_queue()
+        try:
+            await self._wait_turn(ledger)
+            ledger.drop_ticket()
+            await self._tell(f"{self._request.memory / memory.GIB:.1f} GiB of free memory")
+            # No init.lock: what it takes and when only the program knows, so a
+            # lock for its first moments would protect no engine that measures.
+            await memory.wait_free(self._request.memory)
+        except BaseException:
+            ledger.drop_ticket()
+            ledger.free_lease()
+            raise
+        return ledger
+
+    async def _stand_in_queue(self) -> Ledger:
+        while True:
+            first = Ledger(self._layout, f"+{self._request.name}")
+            name = await first.under_plan(lambda: self._free_name(first))
+            ledger = Ledger(self._layout, name)
+            await ledger.draw_ticket(self._ticket(name))
+            # Between the two looks another may have had the name, and even its lease.
+            if ledger.ticket_lock.held:
+                if not await ledger.under_plan(lambda: name in alive(ledger.directory, "lease")):
+                    return ledger
+                ledger.drop_ticket()
+
+    def _free_name(self, ledger: Ledger) -> str:
+        taken = {*alive(ledger.directory, "lease"), *alive(ledger.directory, "ticket")}
+        name, count = ledger.name, 1
+        while name in taken:
+            count += 1
+            name = f"{ledger.name}.{count}"
+        return name
+
+    def _ticket(self, name: str) -> Ticket:
+        # It starts at once, so a switch to it costs what the model that goes
+        # costs; but how long it stays nobody knows: no `start`, which would
+        # have it pass as a small helper does.
+        return Ticket(name, self._request.memory, self._since, 0, self._lifecycle, cost=0.0)
+
+    @property
+    def _lifecycle(self) -> Lifecycle:
+        return Lifecycle.EXCLUSIVE if self._request.exclusive else Lifecycle.NORMAL
+
+    async def _wait_turn(self, ledger: Ledger) -> None:
+        watch = DirectoryWatch(ledger.directory)
+        try:
+            while True:
+                step = await ledger.next_step(lambda plan: self._own_step(plan, ledger))
+                match step:
+                    case Take():
+                        return
+                    case Refuse():
+                        terms = ledger.terms
+                        assert terms is not None  # a plan was made
+                        raise refused(ledger.ticket, step, budget=terms.budget, now=boottime())
+                    case Wait(position, ahead):
+                        names = ", ".join(shown(name) for name in ahead)
+                        behind = f", behind {names}" if names else ""
+                        await self._tell(f"its turn: position {position}{behind}")
+                await watch.wait()
+        finally:
+            watch.close()
+
+    def _own_step(self, plan: Plan, ledger: Ledger) -> WaiterStep:
+        step = plan.waiters.get(ledger.name, Wait(1, ()))
+        if isinstance(step, Take):
+            return step if ledger.take_lease(self._lease(ledger.name)) else Wait(1, ())
+        return step
+
+    def _lease(self, name: str) -> Lease:
+        now, seconds = boottime(), self._request.seconds
+        return Lease(
+            name,
+            self._request.memory,
+            LeaseState.READY,
+            since=now,
+            ready_since=now,
+            lifecycle=self._lifecycle,
+            foreign=True,
+            until=None if seconds is None else now + seconds,
+        )
+
+    async def _tell(self, words: str) -> None:
+        if words != self._said:
+            self._said = words
+            await self._say(words)
