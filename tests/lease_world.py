@@ -20,11 +20,13 @@ def start(world: World, *arguments: str, **options: Any) -> subprocess.Popen[str
     return subprocess.Popen(
         [sys.executable, "-m", "spark_activator", *arguments],
         env=environment(world),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
-        **options,
+        **{
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            **options,
+        },
     )
 
 
