@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 PURE = (
     "errors", "catalog", "render", "http",
     "runner.plan", "runner.plan_rules", "runner.plan_scene", "runner.plan_values",
+    "runner.what_if",
 )  # fmt: skip
 # The one place where the catalog meets the file system.
 EDGES = ("catalog.load",)

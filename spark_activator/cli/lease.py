@@ -108,5 +108,3 @@ def _borrow(layout: Layout, wish: Wish, request: Borrow) -> int | None:
 
 def _say(words: str) -> None:
     print(f"spark-model: {words}", file=sys.stderr, flush=True)
-
-

@@ -63,6 +63,7 @@ class Lender:
         """Wait for a lease; return what was granted and the lock's descriptor, the caller's now.
 
         Args:
+            request: What is asked for.
             timeout: Seconds that it may take, None for as long as it does.
             say: Gets what is waited for, in words.
 
@@ -130,7 +131,7 @@ class Lender:
             self._child = subprocess.Popen(
                 # -P: not what happens to lie in the directory where we were called.
                 [sys.executable, "-P", "-m", "spark_activator.runner.lending"],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 # Ctrl-C at our terminal is ours to handle: it learns of it by our end.

@@ -25,6 +25,10 @@ def add(commands: _Commands[argparse.ArgumentParser]) -> None:
 
     _command(commands, "resume", "end a pause", _resume)
 
+    sub = _command(commands, "what-if", "what a request would start, and evict", _what_if)
+    sub.add_argument("names", nargs="+", metavar="NAME", help="asked for one after the other")
+    sub.add_argument("--json", action="store_true", help="for programs")
+
 
 def _leases(commands: _Commands[argparse.ArgumentParser]) -> None:
     sub = _command(commands, "run", "run a program when its memory is there", _run)
@@ -114,3 +118,9 @@ def _resume(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
     from spark_activator.cli import pause
 
     return pause.end(layout)
+
+
+def _what_if(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
+    from spark_activator.cli import what_if
+
+    return what_if.run(layout, arguments.names, as_json=arguments.json)

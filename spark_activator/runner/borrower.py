@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from spark_activator.catalog.model import Lifecycle
+from spark_activator.errors import EngineFailed
 from spark_activator.layout import Layout
 from spark_activator.runner import memory
 from spark_activator.runner.gpu_files import alive, boottime
@@ -46,10 +47,7 @@ class Borrower:
         try:
             await self._wait_turn(ledger)
             ledger.drop_ticket()
-            await self._tell(f"{self._request.memory / memory.GIB:.1f} GiB of free memory")
-            # No init.lock: what it takes and when only the program knows, so a
-            # lock for its first moments would protect no engine that measures.
-            await memory.wait_free(self._request.memory)
+            await self._wait_memory()
         except BaseException:
             ledger.drop_ticket()
             ledger.free_lease()
@@ -58,23 +56,28 @@ class Borrower:
 
     async def _stand_in_queue(self) -> Ledger:
         while True:
-            first = Ledger(self._layout, f"+{self._request.name}")
-            name = await first.under_plan(lambda: self._free_name(first))
-            ledger = Ledger(self._layout, name)
-            await ledger.draw_ticket(self._ticket(name))
+            ledger = Ledger(self._layout, await self._free_name())
+            await ledger.draw_ticket(self._ticket(ledger.name))
             # Between the two looks another may have had the name, and even its lease.
             if ledger.ticket_lock.held:
-                if not await ledger.under_plan(lambda: name in alive(ledger.directory, "lease")):
+                if ledger.name not in await self._taken(ledger, "lease"):
                     return ledger
                 ledger.drop_ticket()
 
-    def _free_name(self, ledger: Ledger) -> str:
-        taken = {*alive(ledger.directory, "lease"), *alive(ledger.directory, "ticket")}
-        name, count = ledger.name, 1
+    async def _free_name(self) -> str:
+        # No model's name begins so.
+        name, count = f"+{self._request.name}", 1
+        ledger = Ledger(self._layout, name)
+        taken = await self._taken(ledger, "lease", "ticket")
         while name in taken:
             count += 1
             name = f"{ledger.name}.{count}"
         return name
+
+    async def _taken(self, ledger: Ledger, *kinds: str) -> set[str]:
+        return await ledger.under_plan(
+            lambda: {name for kind in kinds for name in alive(ledger.directory, kind)}
+        )
 
     def _ticket(self, name: str) -> Ticket:
         # It starts at once, so a switch to it costs what the model that goes
@@ -105,6 +108,16 @@ class Borrower:
                 await watch.wait()
         finally:
             watch.close()
+
+    async def _wait_memory(self) -> None:
+        # No init.lock: what it takes and when only the program knows, so a lock
+        # for its first moments would protect no engine that measures.
+        need = self._request.memory
+        try:
+            memory.check_free(need)
+        except EngineFailed:
+            await self._tell(f"{need / memory.GIB:.1f} GiB of free memory")
+            await memory.wait_free(need)
 
     def _own_step(self, plan: Plan, ledger: Ledger) -> WaiterStep:
         step = plan.waiters.get(ledger.name, Wait(1, ()))

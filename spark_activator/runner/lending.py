@@ -10,6 +10,7 @@ descriptor, and leaves: from then on the kernel knows who has the lease.
 from __future__ import annotations
 
 import array
+import contextlib
 import logging
 import os
 import socket
@@ -71,10 +72,9 @@ async def serve(layout: Layout, stream: trio.SocketStream) -> None:
 
 async def _watch_client(stream: trio.SocketStream, scope: trio.CancelScope) -> None:
     """End all when the client is gone; it has nothing more to say."""
-    try:
+    # Gone without a word is an end like any other.
+    with contextlib.suppress(trio.BrokenResourceError):
         await stream.receive_some(1)
-    except trio.BrokenResourceError:
-        pass  # gone without a word, which is an end like any other
     scope.cancel()
 
 

@@ -65,9 +65,7 @@ def test_signals_reach_the_command(world: World, number: signal.Signals) -> None
         f"signal.signal({int(number)}, lambda *_: sys.exit(9)); "
         "print('up', flush=True); signal.pause()"
     )
-    process = start(
-        world, "lease", "run", "--memory", "1MiB", "--", sys.executable, "-c", script
-    )
+    process = start(world, "lease", "run", "--memory", "1MiB", "--", sys.executable, "-c", script)
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
 
@@ -137,9 +135,7 @@ def test_wait_ends_with_the_timeout_and_leaves_no_ticket(world: World) -> None:
     world.share(world.host.__class__(budget=64 << 20))  # a busy model stays for minutes
     serving(world, "a", 1)
 
-    result = call(
-        world, "lease", "run", "--memory", "64MiB", "--wait-timeout", "1s", "--", "true"
-    )
+    result = call(world, "lease", "run", "--memory", "64MiB", "--wait-timeout", "1s", "--", "true")
 
     assert result.returncode == 75
     assert "no lease within 1s" in result.stderr

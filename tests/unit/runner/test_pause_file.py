@@ -20,9 +20,7 @@ from spark_activator.runner.plan import Pause
         ("", Pause()),
     ],
 )
-def test_pause_is_in_force_until_its_end(
-    tmp_path: Path, text: str, expected: Pause | None
-) -> None:
+def test_pause_is_in_force_until_its_end(tmp_path: Path, text: str, expected: Pause | None) -> None:
     pause_path(tmp_path).write_text(text)
 
     assert read_pause(tmp_path, 100.0) == expected
