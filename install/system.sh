@@ -38,7 +38,7 @@ install_system() {
     fi
     say 'Installed. Models that were off stay off. Next:'
     say '    sudo usermod -aG spark-activator USER'
-    say '        and log in again: list, status, logs and stop then need no sudo'
+    say '        and log in again: list, status, logs, stop, lease and pause then need no sudo'
     say '    spark-model list'
     say '    sudo systemctl enable --now spark-model@NAME.socket'
 }

@@ -16,7 +16,7 @@ from spark_activator.cli.lender import Lender
 from spark_activator.errors import EngineFailed
 from spark_activator.layout import Layout
 from spark_activator.runner.gpu_files import boottime
-from spark_activator.runner.lending_lines import Borrow, plain_name
+from spark_activator.runner.lending_lines import Borrow, Granted, plain_name
 
 # Those of a shell, and of sysexits.h for what may succeed later: all else is the command's.
 NOT_EXECUTABLE = 126
@@ -47,9 +47,10 @@ def run(layout: Layout, wish: Wish, argv: Sequence[str], name: str | None) -> in
         _say(f"cannot run '{argv[0]}': {'not executable' if found else 'not found'}")
         return NOT_EXECUTABLE if found else NOT_FOUND
     called = plain_name(name or os.path.basename(argv[0]))
-    lock = _borrow(layout, wish, Borrow(called, wish.memory, wish.exclusive))
-    if lock is None:
+    lent = _borrow(layout, wish, Borrow(called, wish.memory, wish.exclusive))
+    if lent is None:
         return NO_LEASE
+    _, lock = lent
     # Ours stays open, too: a command that closes what it inherits keeps its lease.
     try:
         return command.run(argv, lock)
@@ -66,10 +67,12 @@ def hold(layout: Layout, wish: Wish, seconds: float) -> int:
     Raises:
         UserError: Nobody lends.
     """
-    lock = _borrow(layout, wish, Borrow("hold", wish.memory, wish.exclusive, seconds))
-    if lock is None:
+    lent = _borrow(layout, wish, Borrow("hold", wish.memory, wish.exclusive, seconds))
+    if lent is None:
         return NO_LEASE
-    until = boottime() + seconds
+    granted, lock = lent
+    until = granted.until
+    assert until is not None  # what was asked for
     try:
         # Here and not before: while it waits, a signal ends it as any other program.
         ends = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -85,7 +88,7 @@ def hold(layout: Layout, wish: Wish, seconds: float) -> int:
     return 0
 
 
-def _borrow(layout: Layout, wish: Wish, request: Borrow) -> int | None:
+def _borrow(layout: Layout, wish: Wish, request: Borrow) -> tuple[Granted, int] | None:
     """Wait for a lease; None where there is none, which was said."""
     began = time.monotonic()
 
@@ -103,7 +106,7 @@ def _borrow(layout: Layout, wish: Wish, request: Borrow) -> int | None:
         return None
     if granted.name != request.name:
         _say(f"called '{granted.name}', since there is a '{request.name}'")
-    return lock
+    return granted, lock
 
 
 def _say(words: str) -> None:
