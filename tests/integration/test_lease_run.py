@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lease_world import call, environment, start
+from lease_world import call, environment, shown, start
 from runner_world import Activator, World, opened, process_model, until
 
 from spark_activator.protocol import Busy, Failed, Ready
@@ -143,6 +143,17 @@ def test_wait_ends_with_the_timeout_and_leaves_no_ticket(world: World) -> None:
     assert not world.lease_is_free("a")
 
 
+def test_memory_that_is_not_there_is_said_and_nothing_is_left(world: World) -> None:
+    world.share(world.host.__class__(budget=1 << 50))
+
+    result = call(world, "lease", "run", "--memory", "512TiB", "--", "true")
+
+    assert result.returncode == 75
+    assert "524288.0 GiB" in result.stderr
+    assert world.lease_is_free("+true")
+    assert not (world.layout.gpu / "lease-+true.json").exists()
+
+
 def test_two_programs_of_one_name_are_two(world: World) -> None:
     world.share(world.host.__class__(budget=200 << 20))
     first = start(
@@ -161,6 +172,26 @@ def test_two_programs_of_one_name_are_two(world: World) -> None:
     assert (second.returncode, second.stdout) == (0, "second\n")
     assert second.stderr.endswith("called 'x.2', since there is a 'x'\n")
     assert first.returncode == 1  # `read` at the end of its input
+
+
+def test_programs_of_one_name_that_come_at_once_get_a_name_each(world: World) -> None:
+    world.share(world.host.__class__(budget=1 << 30))
+    script = "echo up; read x"
+    many = [
+        start(
+            world, "lease", "run", "--memory", "1MiB", "--name", "x", "--", "sh", "-c", script,
+            stdin=subprocess.PIPE,
+        )
+        for _ in range(4)
+    ]  # fmt: skip
+    for process in many:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+    names = {lease["model"] for lease in shown(world)["leases"]}
+
+    for process in many:
+        process.communicate(timeout=10)
+    assert names == {"x", "x.2", "x.3", "x.4"}
 
 
 def test_command_that_is_not_there_is_said_before_the_wait(world: World, tmp_path: Path) -> None:
