@@ -90,6 +90,11 @@ class Layout:
         """Locks, leases and tickets; the only directory that runners share."""
         return self.run / "gpu"
 
+    @property
+    def lease_socket(self) -> Path:
+        """Where other programs ask for a lease, and the owner for a pause."""
+        return self.run / "lease.sock"
+
     def runner_socket(self, name: str) -> Path:
         """Where the runner of *name* listens."""
         return self.run / "runner" / f"{name}.sock"

@@ -42,6 +42,7 @@ PURE = (
     "errors", "catalog", "render", "http",
     "runner.plan", "runner.plan_rules", "runner.plan_scene", "runner.plan_values",
     "runner.footprint", "runner.guard_rules", "runner.memory_values",
+    "runner.what_if",
 )  # fmt: skip
 # The one place where the catalog meets the file system.
 EDGES = ("catalog.load",)
