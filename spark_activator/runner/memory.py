@@ -23,7 +23,17 @@ from spark_activator.runner.memory_values import (
     parse_pressure,
 )
 
-__all__ = ["GIB", "Gauge", "Memory", "Owed", "Room", "Stall", "budget_of", "wait_free", "wait_returned"]
+__all__ = [
+    "GIB",
+    "Gauge",
+    "Memory",
+    "Owed",
+    "Room",
+    "Stall",
+    "budget_of",
+    "wait_free",
+    "wait_returned",
+]
 
 # How often the gauge is read: four times a second costs nothing measurable.
 READ_EVERY = 0.25

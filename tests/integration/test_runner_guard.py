@@ -159,7 +159,9 @@ def test_refusal_says_what_is_needed_what_is_there_and_who_has_it(
     proc = FakeProc(tmp_path / "proc", 16 * GIB)
     world.layout = replace(world.layout, proc=proc.root)
     world.layout.gpu.mkdir(parents=True)
-    (world.layout.gpu / "lease-b.json").write_text(json.dumps({"state": "ready", "memory": 8 * GIB}))
+    (world.layout.gpu / "lease-b.json").write_text(
+        json.dumps({"state": "ready", "memory": 8 * GIB})
+    )
     proc.available(4 * GIB)
     world.runner(process_model("a", memory=5 * GIB))
     a = start(world, "a")
