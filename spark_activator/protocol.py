@@ -95,10 +95,15 @@ class Stopping:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """How many requests are in flight, held ones included; sent on edges between 0 and more."""
+    """How many requests are in flight, held ones included; sent on edges between 0 and more.
+
+    *held*: of those, the ones that were held when the engine became ready; also
+    sent when the last of them has ended.  None before it is ready.
+    """
 
     type: ClassVar[str] = "busy"
     in_flight: int
+    held: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,9 @@ from spark_activator.protocol import (
 )
 
 RESTART_AFTER = 0.1
+# Without a measure a switch is taken to cost 5 minutes: with this 3 s, so that an
+# idle model goes after 0.75 s and a busy one after 9 s.
+PACE = 0.01
 # `python -I` does not see the checkout: what systemd runs is an installation.
 ROOT = str(Path(__file__).resolve().parent.parent)
 
@@ -219,6 +222,9 @@ class World:
         self.engines: dict[str, Unit] = {}
         self.activators: list[Activator] = []
         self.doors: list[DockerDoor] = []
+        # One model of the default size fits, and what takes minutes takes moments.
+        self.host = HostSettings(budget=64 << 20, pace=PACE)
+        self.share(self.host)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -234,12 +240,16 @@ class World:
 
     def docker_through(self, path: Path) -> None:
         """Have runners reach Docker at *path*."""
-        self.settings(HostSettings(docker_host=str(path)))
+        self.share(replace(self.host, docker_host=str(path)))
 
-    def settings(self, host: HostSettings) -> None:
-        """Freeze the host settings."""
-        self.layout.frozen_host.parent.mkdir(parents=True, exist_ok=True)
-        self.layout.frozen_host.write_text(frozen.dump_host(host))
+    def share(self, host: HostSettings) -> None:
+        """Let *host* be what all runners share by."""
+        self.host = host
+        file = self.layout.frozen_host
+        file.parent.mkdir(parents=True, exist_ok=True)
+        beside = file.with_suffix(".new")
+        beside.write_text(frozen.dump_host(host))
+        beside.replace(file)
 
     def freeze(self, model: Model) -> None:
         file = self.layout.frozen(model.name)

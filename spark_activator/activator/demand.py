@@ -67,6 +67,9 @@ class Demand:
         self._changed = changed
         self.line: FromRunner | None = None
         self._held = Held()
+        # Requests in flight, and those of them for which the engine was brought up.
+        self._present: set[object] = set()
+        self._brought_up_for: set[object] = set()
         self._served = 0
         self._none_served = trio.Event()
         self._activation: str | None = None
@@ -84,12 +87,16 @@ class Demand:
     @contextmanager
     def request(self) -> Iterator[None]:
         """Count a request as in flight for the duration of the block."""
+        request = object()
+        self._present.add(request)
         self._clock.request_began()
         self._edge.set()
         self._changed()
         try:
             yield
         finally:
+            self._present.discard(request)
+            self._brought_up_for.discard(request)
             self._clock.request_ended(trio.current_time())
             self._edge.set()
             self._changed()
@@ -175,18 +182,22 @@ class Demand:
 
     async def _report(self, runner: RunnerLine) -> None:
         try:
-            busy = self._clock.in_flight > 0
-            await runner.send(Hello("demand"), Busy(self._clock.in_flight))
+            said = self._busy()
+            await runner.send(Hello("demand"), said)
             self._runner = runner
             while True:
                 await trio.sleep(EDGE_PAUSE)
-                while busy == (self._clock.in_flight > 0):
+                while _is_same(said, now := self._busy()):
                     self._edge = trio.Event()
                     await self._edge.wait()
-                busy = not busy
-                await runner.send(Busy(self._clock.in_flight))
+                said = now
+                await runner.send(said)
         except RunnerLost:
             pass  # who listens sees it, too
+
+    def _busy(self) -> Busy:
+        held = None if self._activation is None else len(self._brought_up_for)
+        return Busy(self._clock.in_flight, held)
 
     async def _listen(self, runner: RunnerLine, nursery: trio.Nursery) -> RunnerLost | None:
         """Take in what the runner says; return why it ended where that was no line."""
@@ -223,6 +234,8 @@ class Demand:
             self._changed()
 
     def _ready(self, activation: str) -> None:
+        if self._activation is None:
+            self._brought_up_for = set(self._present)
         self._activation = activation
         self._clock.model_ready(trio.current_time())
         self._held.look()
@@ -247,3 +260,8 @@ class Demand:
         # A runner that comes back must find who still uses its engine.
         if not self._served:
             self._clock.demand_ended()
+
+
+def _is_same(said: Busy, now: Busy) -> bool:
+    """Say whether the runner need not hear *now*: no edge between none and some."""
+    return bool(said.in_flight) is bool(now.in_flight) and bool(said.held) is bool(now.held)

@@ -17,10 +17,13 @@ from spark_activator.errors import EngineFailed
 from spark_activator.runner import memory
 from spark_activator.runner.course import Course
 from spark_activator.runner.ending import Why
+from spark_activator.runner.gpu_files import boottime
 from spark_activator.runner.guard import watch_load
-from spark_activator.runner.plan import GiveWay, LeaseState, Plan
+from spark_activator.runner.lease import INIT_POLL
+from spark_activator.runner.plan import GiveWay, LeaseState, Plan, Reason
+from spark_activator.runner.refusals import shown
 from spark_activator.runner.watch import DirectoryWatch
-from spark_activator.runner.way_down import dismiss, reclaim, record, remove_engine
+from spark_activator.runner.way_down import dismiss, reclaim, record, remove_engine, wait_for_quiet
 from spark_activator.runner.way_up import bring_up
 
 # Whether a start makes progress is looked at this often.
@@ -56,6 +59,7 @@ class Activation:
                 self._watch_plan,
             )
             await dismiss(course)
+            await wait_for_quiet(course)
             removed = await remove_engine(course)
             nursery.cancel_scope.cancel()
         if not removed:
@@ -73,8 +77,10 @@ class Activation:
             self._tools.board.refresh()
             # Others only need to know whether there is any: less to write, and
             # every write wakes them.
-            if bool(ledger.lease.in_flight) is not bool(demand.in_flight):
-                ledger.describe(in_flight=demand.in_flight)
+            lease = ledger.lease
+            busy = bool(lease.in_flight) is bool(demand.in_flight)
+            if not busy or bool(lease.held) is not bool(demand.held):
+                self._describe()
 
     async def _follow(self) -> None:
         await self._course.started.wait()
@@ -92,8 +98,25 @@ class Activation:
         if self._course.restored:
             # What it was restored for may still be on its way; see `bring_up`.
             await self._course.started.wait()
-        await self._tools.demand.wait_unwanted()
+        if self._course.stays:
+            await trio.sleep_forever()
+        while not await self._leaves_quietly():
+            pass
         self._course.ending.tell(Why.NOBODY)
+
+    async def _leaves_quietly(self) -> bool:
+        """Wait until nobody wants it and no other engine initialises; False: somebody came.
+
+        What goes gives memory back, and who initialises just then mis-measures.
+        """
+        demand, lock = self._tools.demand, self._tools.ledger.init_lock
+        await demand.wait_unwanted()
+        while not (lock.held or self._tools.ledger.take_init_lock_nowait()):
+            with trio.move_on_after(INIT_POLL):
+                await demand.wait_change()
+            if demand.wanted:
+                return False
+        return True
 
     async def _watch_stall(self) -> None:
         course, model = self._course, self._tools.model
@@ -113,28 +136,39 @@ class Activation:
                 raise EngineFailed("start_timeout", f"{words} (see: spark-model logs {model.name})")
 
     async def _watch_plan(self) -> None:
-        await self._course.ready.wait()
         watch = DirectoryWatch(self._tools.ledger.directory)
         try:
-            while (to := await self._look_at_plan()) is None:
+            while (step := await self._look_at_plan()) is None:
                 await watch.wait()
-            self._course.ending.tell(Why.YIELD, f"'{to}' waits")
+            paused = step.why is Reason.PAUSED
+            words = "the GPU is paused" if paused else f"'{shown(step.to)}' waits"
+            self._course.ending.tell(Why.YIELD, words)
         finally:
             watch.close()
 
-    async def _look_at_plan(self) -> str | None:
+    async def _look_at_plan(self) -> GiveWay | None:
         try:
-            return await self._tools.ledger.next_step(self._own_step)
+            # What we have in flight is read again under the lock: a request may
+            # have come since it was described.
+            return await self._tools.ledger.next_step(self._own_step, self._describe)
         except EngineFailed as failure:
             # Others cannot be seen for now; that is no reason to end what serves.
             logger.warning("Failed to look who waits, ignoring: %s", failure.message)
             await trio.sleep(BROKEN_PAUSE)
             return None
 
-    def _own_step(self, plan: Plan) -> str | None:
+    def _own_step(self, plan: Plan) -> GiveWay | None:
         step = plan.holders.get(self._tools.model.name)
-        # Read again under the lock: a request may have come since it was described.
-        if isinstance(step, GiveWay) and self._tools.demand.in_flight == 0:
+        if isinstance(step, GiveWay) and self._course.ending.why is None:
             self._tools.ledger.describe(LeaseState.YIELDING)
-            return step.to
+            return step
         return None
+
+    def _describe(self) -> None:
+        """Say how many requests there are, and since when there are none."""
+        ledger, demand = self._tools.ledger, self._tools.demand
+        idle = None
+        if not demand.in_flight:
+            idle = ledger.lease.idle_since
+            idle = boottime() if idle is None or ledger.lease.in_flight else idle
+        ledger.describe(in_flight=demand.in_flight, held=demand.held, idle_since=idle)

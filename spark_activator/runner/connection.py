@@ -90,8 +90,8 @@ async def _hear(reader: LineReader, claim: Claim, demand: Demand) -> bool:
     try:
         while (line := await reader.read()) is not None:
             match decode_from_activator(line):
-                case Busy(in_flight):
-                    claim.in_flight = max(0, in_flight)
+                case Busy(in_flight, held):
+                    claim.busy(in_flight, held)
                     demand.notify()
                 case Yielded():
                     claim.dismiss()

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import trio
 
-from spark_activator.catalog.model import Model
+from spark_activator.catalog.model import Keep, Lifecycle, Model
 from spark_activator.layout import Layout
 from spark_activator.runner import history, settings
 from spark_activator.runner.board import Board
 from spark_activator.runner.demand import Demand
-from spark_activator.runner.ending import Ending
+from spark_activator.runner.ending import Ending, Why
 from spark_activator.runner.engine import Engine, LastLines
 from spark_activator.runner.lease import Ledger
 from spark_activator.runner.memory import Gauge, Memory
@@ -136,6 +136,17 @@ class Course:
     def available(self) -> int:
         """Bytes that are available where the engine takes its memory."""
         return self.gauge.read().room(on_gpu=self.on_gpu).available
+
+    @property
+    def stays(self) -> bool:
+        """Whether it is kept although nobody asks."""
+        return self.tools.model.keep is Keep.ALWAYS
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether it went for somebody, and comes back by itself."""
+        utility = self.tools.model.lifecycle is Lifecycle.UTILITY
+        return self.stays and utility and self.ending.why is Why.YIELD
 
     def told_to_stop(self) -> bool:
         """Say whether the process has to go, also where this ends for another reason."""

@@ -37,6 +37,8 @@ class Claim:
     Attributes:
         standing: What it still means.
         in_flight: Requests that it holds or serves.
+        held: Of those, the ones that were held when the engine became ready.
+        waits: It waits although it has no request: somebody typed `warm`.
         since: When it came, CLOCK_BOOTTIME.
         lines: What is to be sent to it.
         scope: The connection's life; its deadline is set with the last line.
@@ -46,9 +48,16 @@ class Claim:
         self.standing = Standing.WANTS
         # Until it has said so it is taken to be busy: it came for a request.
         self.in_flight = 1
+        self.held = 0
+        self.waits = False
         self.since = boottime()
         self._outbox, self.lines = trio.open_memory_channel[FromRunner](OUTBOX)
         self.scope = trio.CancelScope()
+
+    def busy(self, in_flight: int, held: int | None) -> None:
+        """Take in how many requests it has; *held* None: said before it knew of the engine."""
+        self.in_flight = max(0, in_flight)
+        self.held = min(self.in_flight, self.held if held is None else max(0, held))
 
     def say(self, line: FromRunner) -> None:
         """Send *line* without waiting."""
@@ -99,6 +108,16 @@ class Demand:
         )
 
     @property
+    def awaited(self) -> bool:
+        """Whether anybody waits for the engine; an activator whose clients have left does not."""
+        return self.in_flight > 0 or any(claim.waits for claim in self.wanting)
+
+    @property
+    def held(self) -> int:
+        """Requests in flight for which the engine was brought up."""
+        return sum(claim.held for claim in self.claims if claim.standing is not Standing.DISMISSED)
+
+    @property
     def since(self) -> float:
         """When the oldest demand came, CLOCK_BOOTTIME."""
         return min((claim.since for claim in self.wanting), default=boottime())
@@ -132,6 +151,11 @@ class Demand:
         self._current = line
         for claim in self.wanting:
             claim.say(line)
+
+    def brought_up(self) -> None:
+        """The engine is ready: whoever is there now is whom it was brought up for."""
+        for claim in self.wanting:
+            claim.held = claim.in_flight
 
     def close(self, line: Queued) -> None:
         """From now on who comes is for the next activation, and hears *line*."""

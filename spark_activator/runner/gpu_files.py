@@ -15,9 +15,10 @@ from pathlib import Path
 
 import trio
 
+from spark_activator.catalog.model import Lifecycle
 from spark_activator.errors import EngineFailed
 from spark_activator.runner.lock import is_free, open_lock, read_json
-from spark_activator.runner.plan import Lease, LeaseState, Ticket
+from spark_activator.runner.plan import Lease, LeaseState, Pause, Ticket
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,15 @@ def read_lease(directory: Path, name: str) -> Lease:
         _seconds(body.get("since")) or 0.0,
         body.get("activation") if isinstance(body.get("activation"), str) else None,
         _number(body.get("baseline")),
+        _lifecycle(body.get("lifecycle")),
+        _number(body.get("priority")) or 0,
+        pinned=body.get("pinned") is True,
+        foreign=body.get("foreign") is True,
+        until=_seconds(body.get("until")),
+        cost=_seconds(body.get("cost")),
+        ready_since=_seconds(body.get("ready_since")),
+        idle_since=_seconds(body.get("idle_since")),
+        held=_number(body.get("held")) or 0,
     )
 
 
@@ -110,7 +120,28 @@ def read_ticket(directory: Path, name: str) -> Ticket:
         _number(body.get("memory")),
         boottime() if since is None else since,
         _number(body.get("priority")) or 0,
+        _lifecycle(body.get("lifecycle")),
+        cost=_seconds(body.get("cost")),
+        start=_seconds(body.get("start")),
+        abandoned_at=_seconds(body.get("abandoned_at")),
+        returning=body.get("returning") is True,
     )
+
+
+def read_pause(directory: Path, now: float) -> Pause | None:
+    """Read the owner's pause, None where there is none or *now* (CLOCK_BOOTTIME) is past it."""
+    body = read_json(directory / "pause.json")
+    if "until" not in body:
+        return None
+    until = _seconds(body["until"])
+    return None if until is not None and now >= until else Pause(until)
+
+
+def _lifecycle(value: object) -> Lifecycle:
+    try:
+        return Lifecycle(str(value))
+    except ValueError:
+        return Lifecycle.NORMAL
 
 
 def _number(value: object) -> int | None:

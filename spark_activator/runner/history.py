@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +50,20 @@ def read_last(file: Path) -> list[dict[str, Any]]:
 
 def typical_start(entries: Iterable[dict[str, Any]], config: str) -> float | None:
     """Return the median seconds of the last starts with this configuration, None without any."""
+    return _typical(entries, config, "start")
+
+
+def typical_cost(entries: Sequence[dict[str, Any]], config: str) -> float | None:
+    """Return seconds of a start and a stop with this configuration, None without any start."""
+    start = typical_start(entries, config)
+    return None if start is None else start + (_typical(entries, config, "stop") or 0.0)
+
+
+def _typical(entries: Iterable[dict[str, Any]], config: str, key: str) -> float | None:
     taken = [
-        float(entry["start"])
+        float(entry[key])
         for entry in entries
-        if entry.get("config") == config and isinstance(entry.get("start"), int | float)
+        if entry.get("config") == config and isinstance(entry.get(key), int | float)
     ]
     return statistics.median(taken[-STARTS:]) if taken else None
 

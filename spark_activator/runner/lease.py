@@ -16,12 +16,12 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TypedDict, TypeVar, Unpack
 
 import trio
 
 from spark_activator import notify
-from spark_activator.catalog.model import Model
+from spark_activator.layout import Layout
 from spark_activator.runner.gpu_files import (
     alive,
     boottime,
@@ -32,7 +32,8 @@ from spark_activator.runner.gpu_files import (
     unwritable,
 )
 from spark_activator.runner.lock import Lock, write_json
-from spark_activator.runner.plan import Lease, LeaseState, Plan, Settings, Ticket, plan
+from spark_activator.runner.plan import Lease, LeaseState, Plan, Ticket, plan
+from spark_activator.runner.terms import Terms, read_terms
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -41,31 +42,54 @@ T = TypeVar("T")
 INIT_POLL = 0.25
 
 
+class Changes(TypedDict, total=False):
+    """What a holder says anew of its lease; see `Lease`."""
+
+    in_flight: int
+    activation: str | None
+    baseline: int
+    ready_since: float | None
+    idle_since: float | None
+    held: int
+    cost: float | None
+
+
 class Ledger:
     """One model's view of the shared directory: its own lease and ticket, and everybody's.
 
     Attributes:
         stored: Descriptors that systemd kept through our death and that are not taken back yet.
 
+        terms: On what terms the last plan was made, None before the first.
+
     Args:
-        directory: `Layout.gpu`; made where it is missing.
+        layout: Where the directory is, `Layout.gpu`; it is made where it is missing.
         name: The model.
     """
 
-    def __init__(self, directory: Path, name: str) -> None:
+    def __init__(self, layout: Layout, name: str) -> None:
+        directory = layout.gpu
         self.directory = directory
         self.name = name
+        self.terms: Terms | None = None
+        self._layout = layout
         self.lease_lock = Lock(lease_lock_path(directory, name), stored_as="lease")
         self.ticket_lock = Lock(directory / f"ticket-{name}.lock", stored_as="ticket")
         self.init_lock = Lock(directory / "init.lock", stored_as="init")
         self.stored: dict[str, list[int]] = {}
         self._lease = Lease(name)
         self._ticket = Ticket(name)
+        self._unwritten = False
 
     @property
     def lease(self) -> Lease:
         """What we said last of our lease."""
         return self._lease
+
+    @property
+    def ticket(self) -> Ticket:
+        """What we said last of our ticket."""
+        return self._ticket
 
     async def restore(self) -> bool:
         """Take back what is `stored`; False when there was nothing.
@@ -92,15 +116,15 @@ class Ledger:
             self._ticket = read_ticket(self.directory, self.name)
         return True
 
-    async def draw_ticket(self, model: Model, since: float) -> None:
-        """Stand in the queue, at the place that *since* gives; a ticket that is ours is kept.
+    async def draw_ticket(self, ticket: Ticket) -> None:
+        """Stand in the queue with *ticket*; one that is ours already is kept.
 
         Raises:
             EngineFailed: The directory cannot be used.
         """
         if self.ticket_lock.held:
             return
-        self._ticket = Ticket(self.name, model.memory, since, model.priority)
+        self._ticket = ticket
 
         def draw() -> None:
             # Nobody else takes it, but a process of ours that is still ending.
@@ -110,19 +134,44 @@ class Ledger:
         await self.under_plan(draw)
         self.ticket_lock.store()
 
-    async def next_step(self, act: Callable[[Plan], T]) -> T:
+    def change_ticket(
+        self, *, since: float | None = None, abandoned_at: float | None = None
+    ) -> None:
+        """Say something else of our ticket; call it from `next_step`, before the plan.
+
+        Args:
+            since: Somebody asks since then for what was only coming back.
+            abandoned_at: When its last client left.
+        """
+        changed = replace(self._ticket, abandoned_at=abandoned_at)
+        if since is not None:
+            changed = replace(changed, since=since, returning=False)
+        if changed != self._ticket and self.ticket_lock.held:
+            write_json(self._path("ticket"), asdict(changed))
+            self._ticket = changed
+
+    async def next_step(
+        self, act: Callable[[Plan], T], before: Callable[[], None] = lambda: None
+    ) -> T:
         """Plan, and have *act* record our own step, under the plan's lock.
+
+        What *before* says of our lease or ticket is in the plan.
 
         Raises:
             EngineFailed: The directory cannot be used.
         """
-        return await self.under_plan(lambda: act(self._plan()))
 
-    def take_lease(self, model: Model) -> bool:
+        def both() -> T:
+            before()
+            return act(self._plan())
+
+        return await self.under_plan(both)
+
+    def take_lease(self, lease: Lease) -> bool:
         """Take the lease; call it from `next_step`.  The ticket goes when systemd has a copy."""
         if not self.lease_lock.take_nowait():
             return False
-        self._lease = Lease(self.name, model.memory, LeaseState.STARTING, 0, boottime())
+        self._lease = lease
         try:
             write_json(self._path("lease"), asdict(self._lease))
         except OSError:
@@ -135,27 +184,22 @@ class Ledger:
         held = [lock for lock in (self.lease_lock, self.init_lock) if lock.held]
         return all(lock.store() for lock in held) and notify.barrier()
 
-    def describe(
-        self,
-        state: LeaseState | None = None,
-        *,
-        in_flight: int | None = None,
-        activation: str | None = None,
-        baseline: int | None = None,
-    ) -> None:
-        """Say something else of our lease; never fatal, since only the lock counts."""
-        old = self._lease
-        self._lease = replace(
-            old,
-            state=old.state if state is None else state,
-            since=old.since if state in (None, old.state) else boottime(),
-            in_flight=old.in_flight if in_flight is None else in_flight,
-            activation=old.activation if activation is None else activation,
-            baseline=old.baseline if baseline is None else baseline,
-        )
+    def describe(self, state: LeaseState | None = None, **changes: Unpack[Changes]) -> None:
+        """Say something else of our lease; never fatal, since only the lock counts.
+
+        What is as it was is not written: every write wakes all who wait.
+        """
+        changed = replace(self._lease, **changes)
+        if state is not None and state is not changed.state:
+            changed = replace(changed, state=state, since=boottime())
+        if changed == self._lease and not self._unwritten:
+            return
+        self._lease = changed
         try:
-            write_json(self._path("lease"), asdict(self._lease))
+            write_json(self._path("lease"), asdict(changed))
+            self._unwritten = False
         except OSError as error:
+            self._unwritten = True
             logger.warning("Failed to describe the lease, ignoring: %s", error)
 
     async def take_init_lock(self) -> None:
@@ -164,12 +208,22 @@ class Ledger:
         Raises:
             EngineFailed: The directory cannot be used.
         """
+        while not self.take_init_lock_nowait():  # noqa: ASYNC110  # a lock has no event
+            await trio.sleep(INIT_POLL)
+
+    def take_init_lock_nowait(self) -> bool:
+        """Take it if no other engine initialises; True when it is ours afterwards.
+
+        Raises:
+            EngineFailed: The directory cannot be used.
+        """
         try:
-            while not self.init_lock.take_nowait():  # noqa: ASYNC110  # a lock has no event
-                await trio.sleep(INIT_POLL)
+            taken = self.init_lock.take_nowait()
         except OSError as error:
             raise unwritable(self.directory, error) from error
-        self.init_lock.store()
+        if taken:
+            self.init_lock.store()
+        return taken
 
     def drop_ticket(self) -> None:
         """Leave the queue."""
@@ -217,16 +271,14 @@ class Ledger:
             else read_lease(self.directory, name)
             for name in alive(self.directory, "lease")
         ]
-        tickets = [read_ticket(self.directory, name) for name in alive(self.directory, "ticket")]
-        # For now the GPU is one thing, idle holders go at once and busy ones never
-        # (who carries it out looks): one byte is all there is, and no time passes.
-        return plan(
-            1,
-            [replace(lease, memory=1) for lease in leases],
-            [replace(ticket, memory=1) for ticket in tickets],
-            Settings(pace=0.0),
-            boottime(),
-        )
+        tickets = [
+            self._ticket
+            if name == self.name and self.ticket_lock.held
+            else read_ticket(self.directory, name)
+            for name in alive(self.directory, "ticket")
+        ]
+        self.terms = read_terms(self._layout)
+        return plan(self.terms.budget, leases, tickets, self.terms.settings, boottime())
 
     def _path(self, kind: str) -> Path:
         return self.directory / f"{kind}-{self.name}.json"

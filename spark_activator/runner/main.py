@@ -15,6 +15,7 @@ from spark_activator import listen
 from spark_activator.errors import SparkError
 from spark_activator.layout import Layout
 from spark_activator.runner import logs
+from spark_activator.runner.gpu import nvml
 from spark_activator.runner.rounds import Runner
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 async def _run(
     name: str, layout: Layout, listener: socket.socket, stored: dict[str, list[int]]
 ) -> bool:
+    # Loaded here: under the plan's lock nobody waits for a driver.
+    await trio.to_thread.run_sync(nvml().memory)
     return await Runner(name, layout, listener).run(stored)
 
 

@@ -32,7 +32,7 @@ async def reap(layout: Layout, dockerd: Dockerd, name: str) -> bool:
     Raises:
         EngineFailed: Docker does not answer, or the directory cannot be used.
     """
-    ledger = Ledger(layout.gpu, name)
+    ledger = Ledger(layout, name)
     # Not the one that is stored: it is ours for a moment only.
     lock = Lock(ledger.lease_lock.path)
     if not await ledger.under_plan(lock.take_nowait):

@@ -27,8 +27,9 @@ from spark_activator.runner.demand import KEPT, Claim, Demand
 from spark_activator.runner.door import Door
 from spark_activator.runner.ending import Ending, Why
 from spark_activator.runner.engines import Engines
+from spark_activator.runner.gpu_files import boottime
 from spark_activator.runner.lease import Ledger
-from spark_activator.runner.queueing import wait_for_lease
+from spark_activator.runner.queueing import Queue, ticket_of
 from spark_activator.runner.way_down import failed_line
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class Runner:
     def __init__(self, name: str, layout: Layout, listener: socket.socket) -> None:
         self._name = name
         self._layout = layout
-        self._ledger = Ledger(layout.gpu, name)
+        self._ledger = Ledger(layout, name)
         self._engines = Engines(layout, name)
         self._demand = Demand()
         self._board = Board(layout.state_file(name), name, self._demand)
@@ -68,6 +69,8 @@ class Runner:
         self._gave_up = False
         self._began = trio.current_time()
         self._failed_at: float | None = None
+        # A utility that went for an exclusive model comes back although nobody asks.
+        self._returning = False
 
     async def run(self, stored: dict[str, list[int]]) -> bool:
         """Run until nobody wants the model, with what systemd *stored* for us.
@@ -92,12 +95,13 @@ class Runner:
             return
         if self._ledger.lease_lock.held or self._ledger.ticket_lock.held:
             logger.info("back again, keeping what was held")
+            self._returning = self._ledger.ticket_lock.held and self._ledger.ticket.returning
             # Nothing yields before its activators had time to come back.
             self._demand.keep(KEPT, max(1, self._ledger.lease.in_flight))
 
     async def _live(self) -> None:
         while not self._terminated:
-            if self._demand.wanted or self._ledger.lease_lock.held or self._ledger.stored:
+            if self._is_needed:
                 await self._activate()
             elif self._door.open:
                 await self._demand.wait_change()
@@ -110,6 +114,11 @@ class Runner:
         with trio.move_on_after(FLUSH_LIMIT):
             while self._door.open:
                 await self._demand.wait_change()
+
+    @property
+    def _is_needed(self) -> bool:
+        kept = self._ledger.lease_lock.held or bool(self._ledger.stored)
+        return self._demand.wanted or self._returning or kept
 
     @property
     def _leave_at(self) -> float:
@@ -130,6 +139,7 @@ class Runner:
         except EngineFailed as failure:
             self._demand.dismiss(failed_line(failure))
             self._failed_at = trio.current_time()
+            self._returning = False
             self._ledger.drop_ticket()
             if self._ledger.lease_lock.held:
                 await self._abandon()
@@ -144,8 +154,13 @@ class Runner:
 
     async def _one(self, model: Model, ending: Ending) -> None:
         restored = self._ledger.lease_lock.held
+        config = config_hash(model)
         if not restored:
-            await wait_for_lease(model, self._ledger, self._demand, self._board, ending)
+            returning = self._returning and not self._demand.awaited
+            since = boottime() if returning else self._demand.since
+            ticket = ticket_of(self._layout, model, config, since, returning=returning)
+            await Queue(model, ticket, self._ledger, self._demand, self._board).wait(ending)
+        self._returning = False
         if not self._ledger.lease_lock.held:
             self._ledger.drop_ticket()
             self._dismiss_queued(ending)
@@ -154,7 +169,6 @@ class Runner:
             self._ledger.lease_lock.store()
         # Only now: who dies in between has lost neither its place nor its turn.
         self._ledger.drop_ticket()
-        config = config_hash(model)
         engine, clear_others = self._engines.make(model, config)
         tools = Tools(
             self._layout,
@@ -168,6 +182,7 @@ class Runner:
         )
         course = Course(tools, ending, restored=restored, told_to_stop=lambda: self._terminated)
         self._gave_up = not await Activation(course).live()
+        self._returning = course.comes_back
 
     async def _abandon(self) -> None:
         """End an engine whose model cannot be read any more, and free its lease."""
@@ -188,7 +203,7 @@ class Runner:
             self._demand.dismiss(failed_line(ending.failure))
         elif ending.why is Why.OPERATOR:
             self._demand.dismiss(Failed("shutting_down", f"'{self._name}' was stopped by hand"))
-        elif ending.why is Why.TERMINATED:
+        elif ending.why in (Why.TERMINATED, Why.NOBODY):
             self._demand.dismiss(Stopping())
 
     def _close(self) -> None:
@@ -216,7 +231,7 @@ class Runner:
 
     async def _warm(self) -> Answer:
         claim = Claim()
-        claim.in_flight = 0
+        claim.in_flight, claim.waits = 0, True
         self._demand.join(claim)
         try:
             async for line in claim.lines:

@@ -16,6 +16,7 @@ from spark_activator.runner import history, memory, upstream
 from spark_activator.runner.course import Course
 from spark_activator.runner.ending import Why
 from spark_activator.runner.gpu_files import boottime
+from spark_activator.runner.lease import INIT_POLL
 from spark_activator.runner.plan import LeaseState
 from spark_activator.state import Phase
 
@@ -70,6 +71,24 @@ async def _drain(course: Course) -> None:
     tools.demand.end_leaving()
 
 
+async def wait_for_quiet(course: Course) -> None:
+    """Where we go on purpose, wait until no other engine initialises, and let none begin.
+
+    What a stop gives back would be mis-measured.  A person's stop, and an engine
+    that has ended anyway, do not wait.
+    """
+    tools = course.tools
+    if course.ending.why is not Why.YIELD or not course.ready.is_set():
+        return
+    course.show(Phase.DRAINING, "another engine that initialises")
+    try:
+        # A lock has no event.
+        while not (course.told_to_stop() or tools.ledger.take_init_lock_nowait()):  # noqa: ASYNC110
+            await trio.sleep(INIT_POLL)
+    except EngineFailed as failure:
+        logger.warning("Failed to wait for other engines, ignoring: %s", failure.message)
+
+
 async def remove_engine(course: Course) -> bool:
     """Return when nothing of the engine is left; False when we have to go before."""
     tools = course.tools
@@ -120,6 +139,7 @@ def record(course: Course) -> None:
         "image": tools.model.image.pull_spec if tools.model.image else None,
         "time": int(time.time()),
         "start": round(course.seconds or 0.0, 3) if own else None,
+        "stop": _since_stop(course),
         "memory": course.used,
         "phases": {phase: round(at, 3) for phase, at in tools.board.began.items()},
         "ended": round(boottime(), 3),
@@ -127,3 +147,9 @@ def record(course: Course) -> None:
         "words": course.ending.words,
     }
     history.append(tools.layout.history(tools.model.name), entry)
+
+
+def _since_stop(course: Course) -> float | None:
+    """Return seconds from the engine's end to the return of its memory."""
+    began = course.tools.board.began.get(Phase.STOPPING)
+    return None if began is None else round(boottime() - began, 3)

@@ -16,6 +16,7 @@ from spark_activator.runner.course import Course
 from spark_activator.runner.demand import KEPT
 from spark_activator.runner.ending import Why
 from spark_activator.runner.footprint import Footprint
+from spark_activator.runner.gpu_files import boottime
 from spark_activator.runner.holders import who_has_memory
 from spark_activator.runner.plan import LeaseState
 from spark_activator.runner.way_down import ASK_AGAIN, failed_line
@@ -51,12 +52,28 @@ async def bring_up(course: Course) -> None:
     await _wait_ready(course)
     if course.ending.why is not None:
         return  # told in the same moment: nobody must hear that it is ready
+    _judge_footprint(course)
     tools.ledger.init_lock.release()
     course.seconds = course.since_start()
-    _judge_footprint(course)
-    tools.ledger.describe(LeaseState.READY, in_flight=tools.demand.in_flight)
+    _describe_ready(course)
     course.show(Phase.READY)
     course.ready.set()
+
+
+def _describe_ready(course: Course) -> None:
+    ledger, demand = course.tools.ledger, course.tools.demand
+    now, in_flight = boottime(), demand.in_flight
+    # An engine that was adopted has been ready before, and served those it was for.
+    since = ledger.lease.ready_since
+    if since is None:
+        demand.brought_up()
+    ledger.describe(
+        LeaseState.READY,
+        in_flight=in_flight,
+        held=demand.held,
+        ready_since=now if since is None else since,
+        idle_since=None if in_flight else now,
+    )
 
 
 async def _adopt(course: Course) -> bool:
@@ -85,6 +102,8 @@ async def _adopt(course: Course) -> bool:
 
 async def _is_still_wanted(course: Course) -> bool:
     demand = course.tools.demand
+    if course.stays:
+        return True
     with trio.move_on_after(RETURN_LIMIT):
         while not demand.wanting:
             await demand.wait_change()

@@ -81,6 +81,21 @@ class Stack:
                 self.node.exec(f"rm /etc/spark-activator/models/{model.name}.yaml")
             self.node.exec("spark-model apply")
 
+    @contextmanager
+    def sharing(self, budget: str = "256MiB", **more: str) -> Iterator[None]:
+        """Have the host settings say how the GPU is shared; the defaults again at the end.
+
+        With the default budget one `Demo` fits.  What takes minutes takes moments:
+        an idle model goes within a second, a busy one after some.
+        """
+        body = {"budget": budget, "pace": "0.01", **more}
+        self.node.write("/etc/spark-activator/host.yaml", json.dumps(body) + "\n")
+        self.node.exec("spark-model check && spark-model apply")
+        try:
+            yield
+        finally:
+            self.node.exec("rm /etc/spark-activator/host.yaml && spark-model apply")
+
     def ask(
         self, url: str, model: str, *options: str, timeout: float = 120
     ) -> list[dict[str, Any]]:

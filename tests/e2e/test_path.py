@@ -11,7 +11,7 @@ SECOND = Demo("path-second", 18312, ("--load-time", "1", "--tokens-per-second", 
 
 @pytest.fixture(scope="module", autouse=True)
 def models(stack: Stack):
-    with stack.enabled(FIRST, SECOND):
+    with stack.sharing(), stack.enabled(FIRST, SECOND):
         yield
 
 

@@ -78,7 +78,7 @@ def test_status_names_each_phase_and_what_is_waited_for(stack: Stack) -> None:
             },
         },
     )  # fmt: skip
-    with stack.enabled(holder, slow):
+    with stack.sharing(f"{need // (1 << 20)}MiB"), stack.enabled(holder, slow):
         watcher = stack.node.start(WATCH)
         try:
             first = stack.asking(holder.url, holder.name, "--max-tokens", "200")

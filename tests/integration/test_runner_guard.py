@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from runner_world import Activator, World, opened, process_model, until
@@ -53,6 +54,11 @@ def start(world: World, name: str) -> Activator:
     return activator
 
 
+def share(world: World, **values: Any) -> None:
+    """All memory but the floor is what there is to share."""
+    world.share(replace(world.host, budget=None, **values))
+
+
 @contextmanager
 def lowest() -> Iterator[list[int]]:
     """Watch how little was available meanwhile."""
@@ -75,7 +81,7 @@ def test_load_that_takes_too_much_is_ended_before_the_host_wedges(world: World) 
     floor = available() - 3 * GIB
     if floor < 4 * GIB:
         pytest.skip("this machine has too little memory for an engine that takes too much")
-    world.settings(HostSettings(floor=floor))
+    share(world, floor=floor)
     world.runner(process_model("a", "--hold-memory", "6GiB", "--memory-rate", "512MiB", memory=GIB))
     with lowest() as seen:
         a = start(world, "a")
@@ -163,6 +169,7 @@ def test_refusal_says_what_is_needed_what_is_there_and_who_has_it(
         json.dumps({"state": "ready", "memory": 8 * GIB})
     )
     proc.available(4 * GIB)
+    share(world)
     world.runner(process_model("a", memory=5 * GIB))
     a = start(world, "a")
     until(lambda: world.state("a").get("phase") == "memory")
@@ -186,7 +193,7 @@ def test_next_start_waits_for_memory_that_the_last_engine_keeps(
     take = f"head -c {2 * GIB} /dev/zero >{kept}; "
     a_model = process_model("a", memory=2 * GIB, timeouts=Timeouts(drain=1, start=60))
     command = ("/bin/sh", "-c", take + 'exec "$@"', "sh", *a_model.command)
-    world.settings(HostSettings(floor=available() - 3 * GIB))
+    world.share(replace(world.host, budget=3 * GIB, floor=available() - 3 * GIB))
     world.runner(replace(a_model, command=command))
     world.runner(process_model("b", memory=2 * GIB))
     try:
@@ -244,7 +251,7 @@ def test_page_cache_is_dropped_where_a_start_would_not_fit_beside_it(
     proc = FakeProc(tmp_path / "proc", 16 * GIB)
     proc.available(16 * GIB, free=GIB)
     world.layout = replace(world.layout, proc=proc.root)
-    world.settings(HostSettings(drop_caches=True))
+    share(world, drop_caches=True)
     world.runner(process_model("a", memory=4 * GIB))
 
     def drop() -> bytes:
@@ -264,7 +271,7 @@ def test_start_goes_on_where_the_page_cache_cannot_be_dropped(
     proc = FakeProc(tmp_path / "proc", 16 * GIB)
     proc.available(16 * GIB, free=GIB)
     world.layout = replace(world.layout, proc=proc.root)
-    world.settings(HostSettings(drop_caches=True))
+    share(world, drop_caches=True)
     world.runner(process_model("a", memory=4 * GIB))
     with nullcontext() if answer is None else dropping(world, lambda: answer):
         start(world, "a").wait(Ready)
@@ -276,6 +283,7 @@ def test_page_cache_stays_where_nobody_said_otherwise(world: World, tmp_path: Pa
     proc = FakeProc(tmp_path / "proc", 16 * GIB)
     proc.available(16 * GIB, free=GIB)
     world.layout = replace(world.layout, proc=proc.root)
+    share(world)
     world.runner(process_model("a", memory=4 * GIB))
     with dropping(world, lambda: b"done\n") as asked:
         start(world, "a").wait(Ready)
@@ -284,6 +292,7 @@ def test_page_cache_stays_where_nobody_said_otherwise(world: World, tmp_path: Pa
 
 def test_what_was_taken_is_remembered(world: World) -> None:
     # As much as no noise of this machine can be mistaken for.
+    share(world)
     unit = world.runner(process_model("a", "--hold-memory", "1GiB", memory=2 * GIB))
     a = start(world, "a")
     a.wait(Ready, limit=25)

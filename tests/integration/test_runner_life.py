@@ -367,6 +367,7 @@ def test_sigterm_while_loading_leaves_nothing(world: World) -> None:
 
 @pytest.mark.slow
 def test_lease_is_kept_until_the_memory_is_back(world: World) -> None:
+    world.share(replace(world.host, budget=1 << 30))
     world.runner(process_model("a", memory=1 << 30))
     a = start(world, "a")
     a.wait(Ready)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from spark_activator.errors import EngineFailed
+from spark_activator.layout import Layout
 from spark_activator.runner import upstream
 from spark_activator.runner.gpu_files import alive, read_lease
 from spark_activator.runner.lease import Ledger
@@ -111,21 +112,26 @@ def test_json_is_replaced_whole(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
 
 
+def below(root: Path) -> Layout:
+    return Layout(root, root, root, root)
+
+
 async def test_looking_does_not_wake_those_who_watch(tmp_path: Path) -> None:
     import trio
 
-    ledger = Ledger(tmp_path, "a")
+    layout = below(tmp_path)
+    ledger = Ledger(layout, "a")
     await ledger.under_plan(lambda: None)
-    lock = Lock(tmp_path / "lease-b.lock")
+    lock = Lock(layout.gpu / "lease-b.lock")
     assert lock.take_nowait()
-    watch = DirectoryWatch(tmp_path)
-    await ledger.under_plan(lambda: alive(tmp_path, "lease"))
+    watch = DirectoryWatch(layout.gpu)
+    await ledger.under_plan(lambda: alive(layout.gpu, "lease"))
 
     with trio.move_on_after(0.3) as quiet:
         await watch.wait()
     assert quiet.cancelled_caught
 
-    write_json(tmp_path / "lease-b.json", {})
+    write_json(layout.gpu / "lease-b.json", {})
     with trio.fail_after(0.5):
         await watch.wait()
     watch.close()
@@ -135,8 +141,10 @@ async def test_looking_does_not_wake_those_who_watch(tmp_path: Path) -> None:
 async def test_plan_waits_for_another_planner_and_not_for_a_dead_one(tmp_path: Path) -> None:
     import trio
 
-    ledger = Ledger(tmp_path, "a")
-    process = holder(tmp_path / "plan.lock")
+    layout = below(tmp_path)
+    layout.gpu.mkdir()
+    ledger = Ledger(layout, "a")
+    process = holder(layout.gpu / "plan.lock")
     process.send_signal(signal.SIGSTOP)
     ran = []
     with trio.move_on_after(0.3):
@@ -152,7 +160,7 @@ async def test_plan_waits_for_another_planner_and_not_for_a_dead_one(tmp_path: P
 async def test_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EngineFailed) as failed:
-        await Ledger(tmp_path / "file" / "gpu", "a").under_plan(lambda: None)
+        await Ledger(below(tmp_path / "file"), "a").under_plan(lambda: None)
     assert failed.value.code == "state_unwritable"
 
 
