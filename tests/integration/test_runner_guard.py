@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_proc import FakeProc
 from runner_world import Activator, World, opened, process_model, until
 
 from spark_activator.catalog.host import HostSettings
@@ -107,32 +108,14 @@ def test_guard_lets_go_when_the_engine_is_ready(world: World, tmp_path: Path) ->
     # It serves on; longer than the guard needs for two looks.
     time.sleep(0.6)  # noqa: TID251
     assert world.state("a")["phase"] == "ready"
+    # Neither is it loading for a runner that comes back to it.
+    world.units["a"].kill()
+    a.close()
+    again = start(world, "a")
+    again.wait(Ready)
+    time.sleep(0.6)  # noqa: TID251
+    assert world.state("a")["phase"] == "ready"
     proc.available(16 * GIB)  # or its end would wait for it
-
-
-class FakeProc:
-    """What the kernel says of memory, as we please."""
-
-    def __init__(self, root: Path, total: int) -> None:
-        self.root = root
-        self._total = total
-        (root / "pressure").mkdir(parents=True)
-        self.available(total)
-
-    def available(self, size: int, free: int | None = None) -> None:
-        sizes = {"MemTotal": self._total, "MemFree": size if free is None else free}
-        sizes["MemAvailable"] = size
-        lines = [f"{name}: {value // 1024} kB\n" for name, value in sizes.items()]
-        self._write("meminfo", "".join(lines))
-
-    def stalled(self, seconds: float) -> None:
-        words = "avg10=0.00 avg60=0.00 avg300=0.00"
-        text = f"some {words} total=0\nfull {words} total={int(seconds * 1e6)}\n"
-        self._write("pressure/memory", text)
-
-    def _write(self, name: str, text: str) -> None:
-        (self.root / "new").write_text(text)
-        (self.root / "new").rename(self.root / name)
 
 
 def test_load_is_ended_when_the_host_stands_still(world: World, tmp_path: Path) -> None:
