@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fake_proc import FakeProc
 from runner_world import Activator, World, opened, process_model, until
 
 from spark_activator.catalog.host import HostSettings
@@ -54,6 +56,11 @@ def start(world: World, name: str) -> Activator:
     activator = Activator(world, name)
     activator.say(Busy(1))
     return activator
+
+
+def share(world: World, **values: Any) -> None:
+    """All memory but the floor is what there is to share."""
+    world.share(replace(world.host, budget=None, **values))
 
 
 @contextmanager
@@ -104,32 +111,14 @@ def test_guard_lets_go_when_the_engine_is_ready(world: World, tmp_path: Path) ->
     # It serves on; longer than the guard needs for two looks.
     time.sleep(0.6)  # noqa: TID251
     assert world.state("a")["phase"] == "ready"
+    # Neither is it loading for a runner that comes back to it.
+    world.units["a"].kill()
+    a.close()
+    again = start(world, "a")
+    again.wait(Ready)
+    time.sleep(0.6)  # noqa: TID251
+    assert world.state("a")["phase"] == "ready"
     proc.available(16 * GIB)  # or its end would wait for it
-
-
-class FakeProc:
-    """What the kernel says of memory, as we please."""
-
-    def __init__(self, root: Path, total: int) -> None:
-        self.root = root
-        self._total = total
-        (root / "pressure").mkdir(parents=True)
-        self.available(total)
-
-    def available(self, size: int, free: int | None = None) -> None:
-        sizes = {"MemTotal": self._total, "MemFree": size if free is None else free}
-        sizes["MemAvailable"] = size
-        lines = [f"{name}: {value // 1024} kB\n" for name, value in sizes.items()]
-        self._write("meminfo", "".join(lines))
-
-    def stalled(self, seconds: float) -> None:
-        words = "avg10=0.00 avg60=0.00 avg300=0.00"
-        text = f"some {words} total=0\nfull {words} total={int(seconds * 1e6)}\n"
-        self._write("pressure/memory", text)
-
-    def _write(self, name: str, text: str) -> None:
-        (self.root / "new").write_text(text)
-        (self.root / "new").rename(self.root / name)
 
 
 def test_load_is_ended_when_the_host_stands_still(world: World, tmp_path: Path) -> None:
@@ -166,6 +155,7 @@ def test_refusal_says_what_is_needed_what_is_there_and_who_has_it(
         json.dumps({"state": "ready", "memory": 8 * GIB})
     )
     proc.available(4 * GIB)
+    share(world)
     world.runner(process_model("a", memory=5 * GIB))
     a = start(world, "a")
     until(lambda: world.state("a").get("phase") == "memory")
@@ -279,6 +269,7 @@ def test_page_cache_stays_where_nobody_said_otherwise(world: World, tmp_path: Pa
     proc = FakeProc(tmp_path / "proc", 16 * GIB)
     proc.available(16 * GIB, free=GIB)
     world.layout = replace(world.layout, proc=proc.root)
+    share(world)
     world.runner(process_model("a", memory=4 * GIB))
     with dropping(world, lambda: b"done\n") as asked:
         start(world, "a").wait(Ready)
@@ -287,6 +278,7 @@ def test_page_cache_stays_where_nobody_said_otherwise(world: World, tmp_path: Pa
 
 def test_what_was_taken_is_remembered(world: World) -> None:
     # As much as no noise of this machine can be mistaken for.
+    share(world)
     unit = world.runner(process_model("a", "--hold-memory", "1GiB", memory=2 * GIB))
     a = start(world, "a")
     a.wait(Ready, limit=25)
