@@ -50,7 +50,7 @@ async def bring_up(course: Course) -> None:
     await _wait_ready(course)
     if course.ending.why is not None:
         return  # told in the same moment: nobody must hear that it is ready
-    tools.ledger.init_lock.release()
+    tools.ledger.initialised()
     course.seconds = course.since_start()
     if tools.ledger.lease.baseline is not None:
         course.used = tools.ledger.lease.baseline - memory.read_memory().available
