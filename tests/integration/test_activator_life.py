@@ -103,9 +103,40 @@ async def test_client_that_leaves_while_held_is_forgotten(
         with trio.fail_after(2):
             await eventually(lambda: len(runner.claims[0].lines) == 3)
         [claim] = runner.claims
-        assert claim.lines[-1] == {"type": "busy", "in_flight": 0}
+        assert claim.lines[-1] == {"type": "busy", "in_flight": 0, "held": None}
         # The load goes on: nobody said bye, and the connection stays.
         assert not claim.ended
+
+
+async def test_tells_when_the_last_for_whom_the_engine_came_is_served(
+    stage: Stage, nursery: trio.Nursery
+) -> None:
+    first, second = trio.Event(), trio.Event()
+
+    async def script(claim: Claim) -> None:
+        await eventually(lambda: "busy" in claim.types)
+        await claim.say(protocol.Ready("0a0b0c0d"))
+
+    async def answer(asked: Asked) -> None:
+        await (second if b"second" in asked.body else first).wait()
+        await answer_ok(asked)
+
+    runner = await start_runner(stage, nursery, script)
+    engine = await start_engine(stage, nursery, answer)
+    async with stage.activator(), trio.open_nursery() as clients:
+        clients.start_soon(stage.post, b'"first"')
+        await eventually(lambda: len(engine.asked) == 1)
+        # It comes when the engine is there, and outlasts the first.
+        clients.start_soon(stage.post, b'"second"')
+        await eventually(lambda: len(engine.asked) == 2)
+        lines = runner.claims[0].lines
+        await eventually(lambda: lines[-1].get("held") == 1)
+
+        first.set()
+
+        await eventually(lambda: lines[-1].get("held") == 0)
+        assert lines[-1]["in_flight"] == 1
+        second.set()
 
 
 async def test_refuses_what_the_runner_refuses_and_asks_again_for_the_next(
@@ -191,7 +222,7 @@ async def test_runner_lost_mid_stream_is_found_again_and_the_stream_goes_on(
             received += await client.receive_some()
         await runner.claims[0].stream.aclose()
         await eventually(lambda: len(runner.claims) == 2 and len(runner.claims[1].lines) == 2)
-        assert runner.claims[1].lines[1] == {"type": "busy", "in_flight": 1}
+        assert runner.claims[1].lines[1] == {"type": "busy", "in_flight": 1, "held": None}
         go_on.set()
         assert await read_all(client) == b"two"
 

@@ -226,7 +226,7 @@ def test_runner_killed_when_its_turn_comes_keeps_its_place(world: World, moment:
     b = Activator(world, "b")
     b.wait(Queued)
     store = world.units["b"].store
-    assert list(store) == ["ticket"]
+    until(lambda: list(store) == ["ticket"])
     first.say(Bye())
     first.close()
     if moment == "before":
