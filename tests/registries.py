@@ -1,7 +1,7 @@
 """What a container needs of this machine to reach the package registries.
 
-pip's settings become `PIP_*` variables, proxies are handed on, directories that
-those settings point to are mounted where they are, and the certificates that
+pip's settings become `PIP_*` variables, proxies are handed on, directories and
+files that those settings point to are mounted where they are, and the certificates that
 this machine trusts are copied in.  Nothing here knows any registry.
 """
 
@@ -36,11 +36,13 @@ def environment() -> dict[str, str]:
 
 
 def mounts() -> list[str]:
-    """Directories that pip's settings point to, to be mounted at the same path."""
+    """Directories and files that pip's settings point to, to be mounted at the same path."""
     found = set()
-    for value in _pip_settings().values():
+    for name, value in _pip_settings().items():
         for word in value.split():
             path = Path(word.removeprefix("file://"))
+            if path.is_absolute() and path.is_file() and name not in _CERTIFICATE_VARIABLES:
+                found.add(str(path))  # constraints, for example
             # The first component below /, because indexes link to their neighbours.
             if path.is_absolute() and path.is_dir() and len(path.parts) > 2:
                 found.add(str(Path(*path.parts[:3])))
