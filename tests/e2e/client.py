@@ -13,6 +13,8 @@ import threading
 import time
 import urllib.parse
 
+TOLD = "/root/told.jsonl"
+
 
 def ask(url, options, index):
     """Send one request and return how it ended."""
@@ -33,6 +35,7 @@ def ask(url, options, index):
         )
         answer = connection.getresponse()
         told["status"] = answer.status
+        told["id"] = answer.getheader("X-Spark-Request-Id")
         if answer.status != 200:
             told["ended"] = "refused"
             told["error"] = json.loads(answer.read())["error"]
@@ -98,6 +101,9 @@ def main():
         told = ask(options.url, options, index)
         with lock:
             print(json.dumps(told), flush=True)
+            # For whoever compares it with the journal afterwards.
+            with open(TOLD, "a") as file:
+                file.write(json.dumps({"id": told.get("id"), "ended": told["ended"]}) + "\n")
 
     for index in range(options.count):
         wait = began + index * options.every - time.monotonic()

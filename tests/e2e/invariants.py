@@ -157,9 +157,7 @@ class Checker:
                 self._drains[model] = (event.at, float(values["limit"]))
             case "stops the engine":
                 drain = self._drains.pop(model, None)
-                self.stops.append(
-                    Stop(event.at, model, values["activation"], values["why"], drain)
-                )
+                self.stops.append(Stop(event.at, model, values["activation"], values["why"], drain))
             case "lease freed":
                 self._free(model)
             case "exited":

@@ -92,7 +92,8 @@ def test_stopped_with_a_request_in_flight() -> None:
 
 def test_stopped_after_the_deadline_of_the_drain_is_allowed() -> None:
     late = (9.3, "runner", "a", "stops the engine", {"activation": "aa", "why": "yield"})
-    assert wrong(request(9.4, "3", served=6.0, until=9.35, outcome="cut"), late, without=(10,)) == []
+    cut = request(9.4, "3", served=6.0, until=9.35, outcome="cut")
+    assert wrong(cut, late, without=(10,)) == []
 
 
 def test_stopped_without_a_drain() -> None:
