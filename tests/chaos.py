@@ -55,3 +55,13 @@ def _ask(world: World, name: str, end: float) -> None:
             activator.say(Busy(1))
             activator.wait(Ready, limit=20)
             activator.say(Bye())
+
+
+def running_engines(world: World) -> list[int]:
+    """The processes that are engines; supervisors are none."""
+    return [
+        pid
+        for unit in world.engines.values()
+        if unit.process is not None and unit.process.poll() is None
+        for pid in unit.children()
+    ]
