@@ -19,7 +19,7 @@ TOLD = "/root/told.jsonl"
 def ask(url, options, index):
     """Send one request and return how it ended."""
     began = time.monotonic()
-    told = {"index": index, "first": None, "events": 0, "text": ""}
+    told = {"index": index, "model": options.model, "first": None, "events": 0, "text": ""}
     body = {
         "model": options.model,
         "stream": not options.whole,
@@ -87,6 +87,7 @@ def main():
     options.add_argument("--prompt", default="Tell me a story")
     options.add_argument("--count", type=int, default=1)
     options.add_argument("--every", type=float, default=0.0, help="seconds between two starts")
+    options.add_argument("--at", type=float, default=0.0, help="when to begin, seconds since 1970")
     options.add_argument("--max-tokens", type=int, default=16)
     options.add_argument("--leave-after", type=int, default=0, help="events")
     options.add_argument("--timeout", type=float, default=120.0)
@@ -95,6 +96,8 @@ def main():
     options = options.parse_args()
     # 1,000 of them at once: the default stack would be 8 MiB of address space each.
     threading.stack_size(256 * 1024)
+    if options.at:
+        threading.Event().wait(options.at - time.time())
     began, lock, threads = time.monotonic(), threading.Lock(), []
 
     def run(index):
