@@ -25,8 +25,9 @@ class Fact:
 
 def fact(what: str, **values: object) -> str:
     """Return the line that says *what* happened just now; values have no blanks."""
-    said = "".join(f"{name}={value} " for name, value in values.items())
-    return f"{what}: {said}at={time.clock_gettime(time.CLOCK_BOOTTIME):.6f}"
+    said = " ".join([f"{name}={value}" for name, value in values.items()])
+    space = " " if said else ""
+    return f"{what}: {said}{space}at={time.clock_gettime(time.CLOCK_BOOTTIME):.6f}"
 
 
 def parse(line: str) -> Fact | None:
