@@ -22,6 +22,7 @@ import trio
 
 from spark_activator import notify
 from spark_activator.catalog.host import HostSettings
+from spark_activator.facts import fact
 from spark_activator.layout import Layout
 from spark_activator.runner.gpu_files import (
     alive,
@@ -115,6 +116,9 @@ class Ledger:
             self.init_lock.release()
         else:
             self._lease = read_lease(self.directory, self.name)
+            logger.info("%s", fact("lease kept", memory=self._lease.memory or 0))
+            if self.init_lock.held:
+                self._say_initialises()
         if self.ticket_lock.held:
             self._ticket = read_ticket(self.directory, self.name)
         return True
@@ -196,6 +200,9 @@ class Ledger:
         except OSError:
             self.lease_lock.release()
             raise
+        budget = 0 if self.terms is None else self.terms.budget
+        kind = lease.lifecycle.value
+        logger.info("%s", fact("lease taken", memory=lease.memory, budget=budget, lifecycle=kind))
         return True
 
     def secure(self) -> bool:
@@ -229,6 +236,13 @@ class Ledger:
         """
         while not self.take_init_lock_nowait():  # noqa: ASYNC110  # a lock has no event
             await trio.sleep(INIT_POLL)
+        self._say_initialises()
+
+    def initialised(self) -> None:
+        """The next engine may initialise."""
+        if self.init_lock.held:
+            logger.info("%s", fact("initialised"))
+        self.init_lock.release()
 
     def take_init_lock_nowait(self) -> bool:
         """Take it if no other engine initialises; True when it is ours afterwards.
@@ -252,8 +266,12 @@ class Ledger:
 
     def free_lease(self) -> None:
         """Let the next one have it.  Nothing of the engine may be left."""
+        held = self.lease_lock.held
+        if held:
+            # Before, so that no other can have taken it earlier by our word.
+            logger.info("%s", fact("lease freed"))
         self.init_lock.release()
-        if self.lease_lock.held:
+        if held:
             self.lease_lock.release()
             # Unlocking alone makes no inotify event; this does.
             self._remove("lease")
@@ -299,6 +317,9 @@ class Ledger:
         assert self._machine is not None  # `next_step` has asked
         self.terms = read_terms(self._layout, self._machine)
         return plan(self.terms.budget, leases, tickets, self.terms.settings, boottime())
+
+    def _say_initialises(self) -> None:
+        logger.info("%s", fact("initialises"))
 
     def _path(self, kind: str) -> Path:
         return self.directory / f"{kind}-{self.name}.json"

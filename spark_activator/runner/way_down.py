@@ -11,6 +11,7 @@ import time
 import trio
 
 from spark_activator.errors import EngineFailed
+from spark_activator.facts import fact
 from spark_activator.protocol import Failed, Stopping
 from spark_activator.runner import history, memory, upstream
 from spark_activator.runner.course import Course
@@ -66,7 +67,9 @@ async def _drain(course: Course) -> None:
     tools.ledger.describe(LeaseState.YIELDING)
     tools.demand.ask_to_yield(course.ending.words)
     course.show(Phase.DRAINING, "requests in flight")
-    with trio.move_on_after(tools.model.timeouts.drain):
+    limit = tools.model.timeouts.drain
+    logger.info("%s", fact("drains", in_flight=tools.demand.in_flight, limit=limit))
+    with trio.move_on_after(limit):
         await tools.demand.wait_yielded()
     tools.demand.end_leaving()
 
@@ -94,6 +97,15 @@ async def remove_engine(course: Course) -> bool:
     tools = course.tools
     tools.ledger.describe(LeaseState.STOPPING, in_flight=0)
     course.show(Phase.STOPPING, "the engine to end")
+    why = course.ending.why
+    logger.info(
+        "%s",
+        fact(
+            "stops the engine",
+            activation=tools.ledger.lease.activation,
+            why="none" if why is None else why.name.lower(),
+        ),
+    )
     began = trio.current_time()
     if course.before_end is None and not course.exited.is_set():
         course.before_end = course.available

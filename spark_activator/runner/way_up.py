@@ -53,7 +53,7 @@ async def bring_up(course: Course) -> None:
     await _wait_ready(course)
     if course.ending.why is not None:
         return  # told in the same moment: nobody must hear that it is ready
-    tools.ledger.init_lock.release()
+    tools.ledger.initialised()
     course.seconds = course.since_start()
     _judge_footprint(course)
     _describe_ready(course)
