@@ -113,7 +113,7 @@ class Activation:
         try:
             while (to := await self._look_at_plan()) is None:
                 await watch.wait()
-            self._course.ending.tell(Why.YIELD, f"'{to}' waits")
+            self._course.ending.tell(Why.YIELD, f"'{to}' waits", to=to)
         finally:
             watch.close()
 

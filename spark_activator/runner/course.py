@@ -13,6 +13,7 @@ from spark_activator.catalog.model import Model
 from spark_activator.layout import Layout
 from spark_activator.runner import history
 from spark_activator.runner.board import Board
+from spark_activator.runner.clues import Clues
 from spark_activator.runner.demand import Demand
 from spark_activator.runner.ending import Ending
 from spark_activator.runner.engine import Engine, LastLines
@@ -65,6 +66,7 @@ class Course:
         seconds: How long the start took, None until it is ready.
         used: Bytes that the engine took, None where unknown.
         last: The end of its log.
+        clues: What its log says of a start that fails.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Course:
         self.seconds: float | None = None
         self.used: int | None = None
         self.last = LastLines()
+        self.clues = Clues()
         self._began = trio.current_time()
         self._told_to_stop = told_to_stop
         self._tracker = Tracker()
@@ -91,6 +94,8 @@ class Course:
     def hear(self, line: str) -> None:
         """Take in one line of the engine's log."""
         self.last.add(line)
+        if not self.ready.is_set():
+            self.clues.hear(line)
         self.moved = trio.current_time()
         if self._tracker.hear(line) and not self.answers and self.ending.why is None:
             self.show_progress()

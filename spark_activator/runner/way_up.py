@@ -11,7 +11,7 @@ import trio
 
 from spark_activator import notify
 from spark_activator.errors import EngineFailed
-from spark_activator.runner import memory, readiness, upstream
+from spark_activator.runner import memory, readiness, starts, upstream
 from spark_activator.runner.course import Course
 from spark_activator.runner.demand import KEPT
 from spark_activator.runner.ending import Why
@@ -56,6 +56,7 @@ async def bring_up(course: Course) -> None:
     tools.ledger.describe(LeaseState.READY, in_flight=tools.demand.in_flight)
     course.show(Phase.READY)
     course.ready.set()
+    starts.worked(course)
 
 
 async def _adopt(course: Course) -> bool:
