@@ -60,6 +60,7 @@ class Failure:
         code: The refusal that clients got, a key of `errors.REFUSALS`.
         message: What they were told.
         fingerprint: What the start depended on: while it is the same, so is the start.
+            Empty where nobody knows, which is like any.
         enough: Memory that has to be within reach before another one, 0 where it does not matter.
     """
 
@@ -127,7 +128,7 @@ def decide(record: Record, now: float, reachable: int, fingerprint: str) -> Open
     if len(counted) >= MOST_A_DAY:
         until = min(counted[-MOST_A_DAY].time, now) + DAY
         return Open(last, record.streak, until, of_day=True)
-    if record.streak == 0 or fingerprint != last.fingerprint:
+    if record.streak == 0 or last.fingerprint not in ("", fingerprint):
         return None
     if last.cause in LASTING:
         return Open(last, record.streak)
