@@ -1,4 +1,4 @@
-"""`spark-model stop NAME [--hold]`: ask the runner, by its control connection, to end the engine."""
+"""`spark-model stop NAME [--hold]`: ask the runner to end the engine."""
 
 from __future__ import annotations
 

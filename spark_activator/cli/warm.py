@@ -30,9 +30,7 @@ def run(layout: Layout, *, name: str) -> int:
             answer = control.read_answer(connection, name, "warm")
         except KeyboardInterrupt:
             progress.end()
-            print(
-                f"'{name}' goes on loading; to end it: spark-model stop {name}", file=sys.stderr
-            )
+            print(f"'{name}' goes on loading; to end it: spark-model stop {name}", file=sys.stderr)
             raise
         finally:
             progress.end()

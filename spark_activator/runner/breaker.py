@@ -206,14 +206,14 @@ def from_json(text: str) -> Record:
     return Record(failures[-KEPT:], streak)
 
 
-def _failure(entry: Any) -> Failure:
+def _failure(entry: dict[str, Any]) -> Failure:
     time, size = float(entry["time"]), int(entry.get("enough", 0))
     if not math.isfinite(time):
         raise ValueError(f"expected a time, got {time}")
-    texts = [entry[key] for key in ("code", "message", "fingerprint")]
+    code, message, fingerprint = texts = [entry[key] for key in ("code", "message", "fingerprint")]
     if not all(isinstance(text, str) for text in texts):
         raise ValueError(f"expected texts, got {texts!r}")
-    return Failure(time, Cause(entry["cause"]), *texts, enough=size)
+    return Failure(time, Cause(entry["cause"]), code, message, fingerprint, size)
 
 
 def _age(failure: Failure, now: float) -> float:

@@ -7,12 +7,16 @@ and becomes the command, with that line on its standard input.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
 
 from spark_activator.catalog import frozen
 from spark_activator.errors import FileProblems
+from spark_activator.runner import logs
+
+logger = logging.getLogger(__name__)
 
 # As long as `events.MAX_LINE`; whoever sends more is no runner of ours.
 MAX_LINE = 8192
@@ -21,11 +25,12 @@ CREDENTIAL = "host.json"
 
 def main() -> int:
     """Become the command; return only where there is none."""
+    logs.configure()
     file = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nonexistent")) / CREDENTIAL
     try:
         command = frozen.load_host(file.read_text("utf-8"), file=str(file)).on_event
     except (OSError, ValueError, FileProblems) as error:
-        print(f"<3>Cannot read the host settings: {error}", file=sys.stderr)
+        logger.error("Cannot read the host settings: %s", error)
         return 1
     line = sys.stdin.buffer.readline(MAX_LINE)
     if not command or not line.endswith(b"\n"):
@@ -39,7 +44,7 @@ def main() -> int:
     try:
         os.execvp(command[0], command)  # noqa: S606  # the owner's words, without a shell
     except OSError as error:
-        print(f"<3>Cannot run '{command[0]}' (on_event): {error.strerror}", file=sys.stderr)
+        logger.error("Cannot run '%s' (on_event): %s", command[0], error.strerror)
     return 1
 
 

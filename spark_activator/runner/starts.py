@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -86,7 +87,8 @@ async def failed(course: Course, failure: EngineFailed) -> None:
     enough = 0
     if cause is Cause.MEMORY:
         reachable = ledger.lease.baseline or memory.read_memory().available
-        reachable += await ledger.under_plan(lambda: _leased(ledger))
+        with contextlib.suppress(EngineFailed):  # without the others: less is asked for
+            reachable += await ledger.under_plan(lambda: _leased(ledger))
         enough = breaker.enough(reachable, model.memory)
     now = time.time()
     entry = Failure(now, cause, failure.code, failure.message, fingerprint, enough)
@@ -155,7 +157,7 @@ def _refusal(layout: Layout, model: Model, refused: Open, now: float) -> EngineF
     if refused.of_day:
         words = f"{breaker.MOST_A_DAY} starts failed within a day"
     when = "" if seconds is None else f"; another is tried in {_span(seconds)}"
-    if last.cause is Cause.OTHER and _worked_before(layout, model):
+    if last.cause is Cause.OTHER and _worked_before(layout, model, last):
         remedy = f"it used to start: sudo spark-model reset {name} --cache"
     else:
         remedy = f"why: spark-model logs {name}, at once: spark-model reset {name}"
@@ -164,12 +166,17 @@ def _refusal(layout: Layout, model: Model, refused: Open, now: float) -> EngineF
     )
 
 
-def _worked_before(layout: Layout, model: Model) -> bool:
+def _worked_before(layout: Layout, model: Model, last: Failure) -> bool:
     if model.image is None:
         return False  # what a process caches is not ours
-    config = config_hash(model)  # it names the image, too
+    config = config_hash(model)
     entries = history.read_last(layout.history(model.name))
-    return history.typical_start(entries, config) is not None
+    same = [e for e in entries if f"{config} {e.get('image_id')}" == _start_of(last.fingerprint)]
+    return history.typical_start(same, config) is not None
+
+
+def _start_of(fingerprint: str) -> str:
+    return " ".join(fingerprint.split()[:2])
 
 
 def _times(count: int) -> str:

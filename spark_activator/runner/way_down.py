@@ -129,6 +129,7 @@ def record(course: Course) -> None:
         "activation": tools.ledger.lease.activation,
         "config": tools.config,
         "image": tools.model.image.pull_spec if tools.model.image else None,
+        "image_id": tools.engine.image,
         "time": int(time.time()),
         "start": round(course.seconds or 0.0, 3) if own else None,
         "memory": course.used,

@@ -62,9 +62,7 @@ def test_what_can_only_fail_again_waits_for_a_change(cause: Cause) -> None:
 
 
 def test_missing_image_is_no_failed_start_of_the_day() -> None:
-    missing = [
-        Failure(NOW, Cause.IMAGE, "image_missing", "words", f"state {n}") for n in range(9)
-    ]
+    missing = [Failure(NOW, Cause.IMAGE, "image_missing", "words", f"state {n}") for n in range(9)]
 
     assert breaker.decide(after(*missing), NOW, 0, "there") is None
 
