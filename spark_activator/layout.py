@@ -85,6 +85,19 @@ class Layout:
         """Phases, durations and memory of each activation, a JSON object a line."""
         return self.state / "history" / f"{name}.jsonl"
 
+    def breaker(self, name: str) -> Path:
+        """The last starts that failed."""
+        return self.state / "breaker" / f"{name}.json"
+
+    def hold(self, name: str) -> Path:
+        """There while the model is held; a file of its own, so that it cannot be half written."""
+        return self.state / "breaker" / f"{name}.held"
+
+    @property
+    def event_socket(self) -> Path:
+        """Where runners say what happened, for the owner's command."""
+        return self.run / "event.sock"
+
     @property
     def gpu(self) -> Path:
         """Locks, leases and tickets; the only directory that runners share."""

@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # These decide and never act: values in, values out.
 PURE = (
     "errors", "catalog", "render", "http",
+    "runner.breaker", "runner.clues",
     "runner.plan", "runner.plan_rules", "runner.plan_scene", "runner.plan_values",
     "runner.footprint", "runner.guard_rules", "runner.memory_values",
     "runner.what_if",

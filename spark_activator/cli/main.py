@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from spark_activator import __version__
-from spark_activator.cli import logs, overview, routes, sharing, status, stop
+from spark_activator.cli import logs, overview, reset, routes, sharing, status, stop, warm
 from spark_activator.cli.units import Units
 from spark_activator.errors import SparkError, UserError
 from spark_activator.layout import Layout
@@ -89,6 +89,16 @@ def _looking(commands: _Commands[argparse.ArgumentParser]) -> None:
 def _changing(commands: _Commands[argparse.ArgumentParser]) -> None:
     sub = _command(commands, "stop", "end the engine; the next request starts it again", _stop)
     sub.add_argument("name", metavar="NAME")
+    sub.add_argument("--hold", action="store_true", help="and refuse requests until 'warm'")
+
+    sub = _command(commands, "warm", "start the engine, and return when it is ready", _warm)
+    sub.add_argument("name", metavar="NAME")
+
+    sub = _command(commands, "reset", "forget failed starts, so that it is tried again", _reset)
+    sub.add_argument("name", metavar="NAME")
+    sub.add_argument(
+        "--cache", action="store_true", help="also remove its image's compile caches (needs root)"
+    )
 
     sub = _command(commands, "apply", "freeze model files, write ports (needs root)", _apply)
     sub.add_argument("--dry-run", action="store_true", help="show the difference, change nothing")
@@ -127,7 +137,15 @@ def _logs(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
 
 
 def _stop(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
-    return stop.run(layout, name=arguments.name)
+    return stop.run(layout, name=arguments.name, hold=arguments.hold)
+
+
+def _warm(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
+    return warm.run(layout, name=arguments.name)
+
+
+def _reset(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
+    return reset.run(layout, name=arguments.name, cache=arguments.cache)
 
 
 def _routes(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:

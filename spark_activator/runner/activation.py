@@ -142,7 +142,8 @@ class Activation:
                 await watch.wait()
             paused = step.why is Reason.PAUSED
             words = "the GPU is paused" if paused else f"'{shown(step.to)}' waits"
-            self._course.ending.tell(Why.YIELD, words)
+            to = "" if paused else shown(step.to)
+            self._course.ending.tell(Why.YIELD, words, to=to)
         finally:
             watch.close()
 

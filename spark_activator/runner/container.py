@@ -16,6 +16,7 @@ from spark_activator.catalog.model import Model
 from spark_activator.errors import EngineFailed
 from spark_activator.layout import Layout
 from spark_activator.runner import machine, spec, upstream
+from spark_activator.runner.clues import OUT_OF_MEMORY, exited
 from spark_activator.runner.dockerd import START_LIMIT, Dockerd, Missing, Refused
 from spark_activator.runner.engine import LAST_LINES
 from spark_activator.runner.lines import LogLines, not_heard
@@ -43,6 +44,7 @@ class ContainerEngine:
     ) -> None:
         self.activation: str | None = None
         self.may_exist = False
+        self.image: str | None = None
         self._model = model
         self._config = config
         self._layout = layout
@@ -72,6 +74,7 @@ class ContainerEngine:
         """See `engine.Engine.start`."""
         model = self._model
         image = await machine.look_at_image(model, self._dockerd)
+        self.image = image.id
         place = await machine.prepare(
             model,
             image,
@@ -220,8 +223,8 @@ class ContainerEngine:
                 status = await self._dockerd.wait(self._id)
                 state = await self._state()
                 if state.get("OOMKilled"):
-                    return "was killed because the host ran out of memory"
-                return f"exited with status {status}"
+                    return OUT_OF_MEMORY
+                return exited(status)
             except Missing:
                 return "is gone: its container was removed"
             except EngineFailed:

@@ -13,6 +13,7 @@ from spark_activator.catalog.model import Keep, Lifecycle, Model
 from spark_activator.layout import Layout
 from spark_activator.runner import history, settings
 from spark_activator.runner.board import Board
+from spark_activator.runner.clues import Clues
 from spark_activator.runner.demand import Demand
 from spark_activator.runner.ending import Ending, Why
 from spark_activator.runner.engine import Engine, LastLines
@@ -72,6 +73,7 @@ class Course:
         used: The most bytes that the engine took while it loaded, None where unknown.
         before_end: Bytes that were available before it was ended, None until then.
         last: The end of its log.
+        clues: What its log says of a start that fails.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Course:
         self.used: int | None = None
         self.before_end: int | None = None
         self.last = LastLines()
+        self.clues = Clues()
         self._began = trio.current_time()
         self._told_to_stop = told_to_stop
         self._tracker = Tracker()
@@ -103,6 +106,8 @@ class Course:
     def hear(self, line: str) -> None:
         """Take in one line of the engine's log."""
         self.last.add(line)
+        if not self.ready.is_set():
+            self.clues.hear(line)
         self.moved = trio.current_time()
         if self._tracker.hear(line) and not self.answers and self.ending.why is None:
             self.show_progress()

@@ -28,6 +28,7 @@ class Ending:
         why: The reason, None until it is told.
         words: More of it, for people.
         failure: What to tell clients, where it failed.
+        to: The model that it goes for, where it is `Why.YIELD`.
 
     Args:
         on_told: Called in the same moment, before anybody else can look.
@@ -36,14 +37,18 @@ class Ending:
     def __init__(self, on_told: Callable[[], None]) -> None:
         self.why: Why | None = None
         self.words = ""
+        self.to = ""
         self.failure: EngineFailed | None = None
         self._on_told = on_told
         self._told = trio.Event()
 
-    def tell(self, why: Why, words: str = "", failure: EngineFailed | None = None) -> None:
+    def tell(
+        self, why: Why, words: str = "", failure: EngineFailed | None = None, *, to: str = ""
+    ) -> None:
         """Say why it ends."""
         if self.why is None:
             self.why, self.words, self.failure = why, words or str(why), failure
+            self.to = to
             self._on_told()
             self._told.set()
 

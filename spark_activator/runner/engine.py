@@ -23,10 +23,12 @@ class Engine(Protocol):
     Attributes:
         activation: Its name, None while there is none.
         may_exist: Whether something of it can be there, as far as we know.
+        image: The id of the image that it was started from, None where there is none.
     """
 
     activation: str | None
     may_exist: bool
+    image: str | None
 
     async def adopt(self) -> bool:
         """Take over the one that runs with our configuration, and remove any other of ours.

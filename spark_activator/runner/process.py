@@ -19,6 +19,7 @@ from spark_activator.catalog.model import Model
 from spark_activator.errors import EngineFailed
 from spark_activator.layout import Layout
 from spark_activator.runner import upstream
+from spark_activator.runner.clues import exited
 from spark_activator.runner.lines import LineReader
 from spark_activator.runner.spec import STOP_TIMEOUT
 
@@ -49,6 +50,7 @@ class ProcessEngine:
     def __init__(self, name: str, model: Model | None, config: str, *, layout: Layout) -> None:
         self.activation: str | None = None
         self.may_exist = False
+        self.image: str | None = None
         self._name = name
         self._model = model
         self._config = config
@@ -117,7 +119,7 @@ class ProcessEngine:
                     on_line(str(event.get("line", "")))
                 elif event.get("event") == "exited":
                     self.may_exist = False
-                    return f"exited with status {event.get('status')}"
+                    return exited(event.get("status"))
         except _LostError:
             return "ended together with its supervisor"
         finally:

@@ -19,9 +19,10 @@ from spark_activator.catalog.model import Model
 from spark_activator.errors import EngineFailed
 from spark_activator.layout import Layout
 from spark_activator.protocol import Answer, Control, Failed, Queued, Ready, Starting, Stopping
-from spark_activator.runner import settings
+from spark_activator.runner import breaker_file, settings, starts
 from spark_activator.runner.activation import Activation
 from spark_activator.runner.board import Board
+from spark_activator.runner.breaker import Record
 from spark_activator.runner.course import Course, Tools
 from spark_activator.runner.demand import KEPT, Claim, Demand
 from spark_activator.runner.door import Door
@@ -156,6 +157,7 @@ class Runner:
         restored = self._ledger.lease_lock.held
         config = config_hash(model)
         if not restored:
+            await starts.check(self._layout, model, self._ledger)
             returning = self._returning and not self._demand.awaited
             since = boottime() if returning else self._demand.since
             ticket = ticket_of(self._layout, model, config, since, returning=returning)
@@ -169,6 +171,9 @@ class Runner:
             self._ledger.lease_lock.store()
         # Only now: who dies in between has lost neither its place nor its turn.
         self._ledger.drop_ticket()
+        if breaker_file.is_held(self._layout, self._name):
+            # Held, and killed before the engine was stopped.
+            ending.tell(Why.OPERATOR)
         engine, clear_others = self._engines.make(model, config)
         tools = Tools(
             self._layout,
@@ -216,9 +221,34 @@ class Runner:
             case "stop":
                 return await self._stop()
             case "warm":
-                return await self._warm()
-            case _:
-                return Answer(ok=False, message=f"'{control.command}' is not supported yet")
+                return self._let_go() or await self._warm()
+            case "hold":
+                return await self._hold()
+            case "reset":
+                return self._reset()
+
+    async def _hold(self) -> Answer:
+        try:
+            # First, so that nobody starts it again while it stops.
+            breaker_file.hold(self._layout, self._name)
+        except OSError as error:
+            return Answer(ok=False, message=f"cannot hold '{self._name}': {error.strerror}")
+        await self._stop()
+        return Answer(ok=True, message=f"'{self._name}' is stopped, and held until it is warmed")
+
+    def _let_go(self) -> Answer | None:
+        try:
+            breaker_file.let_go(self._layout, self._name)
+        except OSError as error:
+            return Answer(ok=False, message=f"cannot end the hold: {error.strerror}")
+        return None
+
+    def _reset(self) -> Answer:
+        if not breaker_file.write(self._layout, self._name, Record()):
+            return Answer(ok=False, message=f"cannot forget the failed starts of '{self._name}'")
+        held = breaker_file.is_held(self._layout, self._name)
+        words = f"; it is held (run: spark-model warm {self._name})" if held else ""
+        return Answer(ok=True, message=f"failed starts of '{self._name}' are forgotten{words}")
 
     async def _stop(self) -> Answer:
         ending = self._ending

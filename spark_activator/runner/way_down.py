@@ -13,7 +13,7 @@ import trio
 from spark_activator.errors import EngineFailed
 from spark_activator.facts import fact
 from spark_activator.protocol import Failed, Stopping
-from spark_activator.runner import history, memory, upstream
+from spark_activator.runner import events, history, memory, starts, upstream
 from spark_activator.runner.course import Course
 from spark_activator.runner.ending import Why
 from spark_activator.runner.gpu_files import boottime
@@ -38,10 +38,13 @@ async def dismiss(course: Course) -> None:
     """Tell the activators, and let them finish where there is something to finish."""
     demand, why = course.tools.demand, course.ending.why
     failure = _failure(course)
+    _tell_owner(course, failure)
     if course.started.is_set() and why in (Why.EXITED, Why.FAILED):
         course.last.log(course.how or f"did not start: {course.ending.words}")
     if failure is not None:
         logger.error("%s: %s", failure.code, failure.message)
+        # Before it is said: whoever asks again then is refused where it has to be.
+        await starts.failed(course, failure)
         demand.dismiss(failed_line(failure))
     elif why is Why.NOBODY:
         pass  # who has come since waits for the next activation
@@ -49,6 +52,17 @@ async def dismiss(course: Course) -> None:
         demand.dismiss(Stopping())
     else:
         await _drain(course)
+
+
+def _tell_owner(course: Course, failure: EngineFailed | None) -> None:
+    layout, name, ending = course.tools.layout, course.tools.model.name, course.ending
+    if ending.why is Why.YIELD:
+        events.tell(layout, "evicted", name, message=ending.words, to=ending.to)
+    elif failure is not None and ending.why in (Why.FAILED, Why.EXITED):
+        events.tell(layout, "failed", name, code=failure.code, message=failure.message)
+    elif ending.why is Why.EXITED:
+        words = f"the engine of '{name}' {course.how}"
+        events.tell(layout, "failed", name, code="engine_died", message=words)
 
 
 def _failure(course: Course) -> EngineFailed | None:
@@ -149,6 +163,7 @@ def record(course: Course) -> None:
         "activation": tools.ledger.lease.activation,
         "config": tools.config,
         "image": tools.model.image.pull_spec if tools.model.image else None,
+        "image_id": tools.engine.image,
         "time": int(time.time()),
         "start": round(course.seconds or 0.0, 3) if own else None,
         "stop": _since_stop(course),

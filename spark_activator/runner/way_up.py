@@ -11,7 +11,7 @@ import trio
 
 from spark_activator import notify
 from spark_activator.errors import EngineFailed
-from spark_activator.runner import caches, memory, readiness, upstream
+from spark_activator.runner import caches, memory, readiness, starts, upstream
 from spark_activator.runner.course import Course
 from spark_activator.runner.demand import KEPT
 from spark_activator.runner.ending import Why
@@ -59,6 +59,7 @@ async def bring_up(course: Course) -> None:
     _describe_ready(course)
     course.show(Phase.READY)
     course.ready.set()
+    starts.worked(course)
 
 
 def _describe_ready(course: Course) -> None:

@@ -288,7 +288,6 @@ def test_stop_by_control(world: World) -> None:
     until(lambda: unit.exits == [0], limit=10)
 
     assert control(world, "a", "stop").message == "'a' is not running"
-    assert not control(world, "a", "hold").ok
 
 
 def test_warm_starts_without_an_activator_and_keeps(world: World) -> None:

@@ -128,6 +128,7 @@ def test_a_wrong_key_in_a_drop_in_is_noticed(installed: Path, drop_in: str) -> N
         ("spark-nginx.service", 20),
         ("spark-drop-caches@demo_echo.service", 25),
         ("spark-engine@demo_echo.service", 40),
+        ("spark-event@qwen3.6-35b.service", 25),
     ],
 )
 def test_exposure_is_below_its_threshold(installed: Path, unit: str, threshold: int) -> None:
