@@ -35,12 +35,7 @@ def check(values: dict[str, Any], report: Report) -> None:
         if "command" in there:
             report.add("command", "only for engine 'process'; others have 'args'")
     if isinstance(engine, str) and engine in computed.TABLES:
-        flags = computed.TABLES[engine]
-        # An entrypoint comes before the arguments, and is as good a place for flags.
-        entrypoint = _given(there.get("container"), "entrypoint")
-        for key, line in (("args", there.get("args")), ("container.entrypoint", entrypoint)):
-            for flag, instead in computed.found(flags, line):
-                report.add(key, f"'{flag}' {instead}")
+        _check_computed(computed.TABLES[engine], there, report)
 
 
 def schema() -> dict[str, Any]:
@@ -76,8 +71,13 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _given(values: object, key: str) -> object:
-    return values.get(key) if isinstance(values, dict) else None
+def _check_computed(flags: computed.Flags, there: dict[str, Any], report: Report) -> None:
+    container = there.get("container")
+    # An entrypoint comes before the arguments, and is as good a place for flags.
+    entrypoint = container.get("entrypoint") if isinstance(container, dict) else None
+    for key, line in (("args", there.get("args")), ("container.entrypoint", entrypoint)):
+        for flag, instead in computed.found(flags, line):
+            report.add(key, f"'{flag}' {instead}")
 
 
 def _computed(flags: computed.Flags) -> dict[str, Any]:

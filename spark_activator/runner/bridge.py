@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio  # noqa: TID251  # the image has no trio
 import signal
 import sys
-from typing import List, Set, Tuple
 
 HOST = "127.0.0.1"
 PIECE = 1 << 16
@@ -23,8 +22,6 @@ TRY_AGAIN = 0.1
 # What a server has sent before its end is on its way to clients that read.
 LAST_WORDS = 2.0
 CANNOT_START = 127
-
-Stream = Tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -38,22 +35,22 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     writer.write_eof()
 
 
-async def relay(client: Stream, port: int) -> None:
+async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
     """Serve one client; whoever breaks off does so to the other as well."""
-    streams = [client]
+    writers = [writer]
     try:
-        server = await asyncio.open_connection(HOST, port)
-        streams.append(server)
-        await asyncio.gather(pump(client[0], server[1]), pump(server[0], client[1]))
-        for _, writer in streams:
-            writer.close()
+        back, forth = await asyncio.open_connection(HOST, port)
+        writers.append(forth)
+        await asyncio.gather(pump(reader, forth), pump(back, writer))
+        for each in writers:
+            each.close()
     except OSError:
         # One of them is gone: that is all there is to say, and both hear it.
         pass
     finally:
-        for _, writer in streams:
-            if not writer.transport.is_closing():
-                writer.transport.abort()
+        for each in writers:
+            if not each.transport.is_closing():
+                each.transport.abort()
 
 
 async def listens(port: int) -> None:
@@ -68,11 +65,11 @@ async def listens(port: int) -> None:
             return
 
 
-async def serve(path: str, port: int, relays: Set[asyncio.Task[None]]) -> None:
+async def serve(path: str, port: int, relays: set[asyncio.Task[None]]) -> None:
     """Make the socket once the server listens, and relay until cancelled."""
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(relay((reader, writer), port))
+        task = asyncio.ensure_future(relay(reader, writer, port))
         relays.add(task)
         task.add_done_callback(relays.discard)
         await task
@@ -82,7 +79,7 @@ async def serve(path: str, port: int, relays: Set[asyncio.Task[None]]) -> None:
     await server.serve_forever()
 
 
-async def run(path: str, port: int, command: List[str]) -> int:
+async def run(path: str, port: int, command: list[str]) -> int:
     """Run *command* until it ends and return the status for who waits for us."""
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
@@ -99,7 +96,7 @@ async def run(path: str, port: int, command: List[str]) -> int:
         if child.returncode is None:
             child.send_signal(signal.SIGTERM)
 
-    relays: Set[asyncio.Task[None]] = set()
+    relays: set[asyncio.Task[None]] = set()
     ends = asyncio.ensure_future(child.wait())
     serving = asyncio.ensure_future(serve(path, port, relays))
     handing = asyncio.ensure_future(hand_on())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ import pytest
 from docker_world import containers, docker, opened_with_docker, ready
 from runner_world import World, container_model, until
 
-from spark_activator.catalog.model import ContainerOptions, Engine, Model
+from spark_activator.catalog.model import ContainerOptions, Engine, Model, Source
 from spark_activator.protocol import Bye, Stopping
 from spark_activator.runner.sglang import BRIDGE
 
@@ -59,6 +60,8 @@ def tcp_model(name: str, options: str = "") -> Model:
     return container_model(
         name,
         engine=Engine.SGLANG,
+        # Not on the hub: no cache has to have it.
+        source=Source("/models/none"),
         args=(),
         container=ContainerOptions(entrypoint=("/bin/sh", "-c", f"{demo} {options}", "sh")),
     )
@@ -138,7 +141,7 @@ def test_container_ends_with_either(world: World, name: str, victim: str) -> Non
         line.split()[0]
         for line in docker("top", f"spark-{name}", "-eo", "pid,args").splitlines()
         if pattern in line
-        and "spark-bridge" in line == (victim == "bridge")
+        and ("spark-bridge" in line) == (victim == "bridge")
         and "docker-init" not in line
     ]
     for pid in found:
@@ -181,7 +184,14 @@ def test_client_that_leaves_ends_its_connection_to_the_server(
     with connect(path) as client:
         client.shutdown(socket.SHUT_WR)
         assert client.recv(100) == b"all 0"
-    assert process.poll() is None
+    # While its bytes are on the way, and with an answer that it does not read.
+    with connect(path) as client:
+        client.sendall(b"x" * 300_000)
+    with connect(path) as client:
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(100) == b"all 0"
+    process.terminate()
+    assert process.communicate(timeout=10) == (None, "")
 
 
 def test_status_is_the_servers_and_its_clients_hear_the_end(
@@ -198,6 +208,13 @@ def test_sigterm_reaches_the_server(bridged: tuple[Path, subprocess.Popen[str]])
     _, process = bridged
     process.terminate()
     assert process.wait(10) == 128 + signal.SIGTERM
+
+
+def test_bridge_is_in_the_language_of_old_images() -> None:
+    # Annotations are not evaluated; all else has to be in Python 3.8.
+    text = Path(BRIDGE).read_text()
+    ast.parse(text, feature_version=(3, 8))
+    assert "from __future__ import annotations" in text
 
 
 def test_command_that_is_not_there_says_so(tmp_path: Path) -> None:

@@ -433,6 +433,7 @@ def test_changed_files_get_the_same_verdict(
             "env.VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS",
         ),
         (sglang("--x").replace("24GiB", "4GiB"), "memory"),
+        (sglang("--x\naliases: ['qwen3:30b']"), "aliases"),
     ],
 )
 def test_what_a_schema_cannot_see_of_the_lease_is_an_error_too(text: str, key: str) -> None:
