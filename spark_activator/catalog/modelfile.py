@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from spark_activator.catalog import document, rules
+from spark_activator.catalog import document, lease, rules
 from spark_activator.catalog.kinds import Whole
 from spark_activator.catalog.model import Engine, Image, Keep, Lifecycle, Model
 from spark_activator.catalog.names import wrong_name
@@ -167,3 +167,7 @@ def _beyond_schema(model: Model, report: Report) -> None:
         told = getattr(model.client, key)
         if told and model.context and told > model.context:
             report.add(f"client.{key}", f"expected at most context, {model.context}, got {told}")
+    if model.engine is Engine.SGLANG:
+        for word in (word for word in model.names if ":" in word):
+            report.add("aliases", f"SGLang would take the end of {word!r} for a LoRA adapter")
+    lease.check(model, report)

@@ -6,28 +6,10 @@ schema says it.  They see the file with every `extends` resolved.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+from spark_activator.catalog import computed
 from spark_activator.catalog.section import Report
-
-# What the runner computes, as vLLM's parser would take it: abbreviated, with
-# underscores, with its value behind `=` or not.  The key that says it instead.
-COMPUTED = {
-    r"gpu[-_a-z]*": ("--gpu-memory-utilization", "set 'memory'"),
-    # With it vLLM does not look at the share of the memory any more.
-    r"kv[-_]cache[-_]mem[-_a-z]*": ("--kv-cache-memory-bytes", "set 'memory'"),
-    r"max[-_]mo[-_a-z]*": ("--max-model-len", "set 'context'"),
-    r"serv[-_a-z]*": ("--served-model-name", "set 'aliases' or 'presets'"),
-    r"shut[-_a-z]*": ("--shutdown-timeout", "set 'timeouts.drain'"),
-    r"model(?:[-_]tag)?": ("--model", "set 'source.model'"),
-    r"uds?": ("--uds", "the engine serves on the runner's socket"),
-    r"host?": ("--host", "the engine serves on the runner's socket"),
-    r"port?": ("--port", "set 'port' for clients; the engine serves on the runner's socket"),
-}
-_ANY = "|".join(COMPUTED)
-FLAG = rf"^--(?:{_ANY})(?:=|(?!\n)$)"
-FLAG_IN_BLOCK = rf"(?:^|[\s\"'])--(?:{_ANY})(?:[=\s\"']|$)"
 
 # What only engines in a container have.
 _CONTAINER_ONLY = ("image", "args", "container")
@@ -52,21 +34,18 @@ def check(values: dict[str, Any], report: Report) -> None:
             report.add("tcp", "only for engine 'process'; others serve on '{socket}'")
         if "command" in there:
             report.add("command", "only for engine 'process'; others have 'args'")
-    if engine == "vllm":
-        _check_computed(there.get("args"), report)
+    if isinstance(engine, str) and engine in computed.TABLES:
+        _check_computed(computed.TABLES[engine], there, report)
 
 
 def schema() -> dict[str, Any]:
     """Describe the same, for a file without `extends`."""
     process = {"required": ["engine"], "properties": {"engine": {"const": "process"}}}
     other = {"required": ["engine"], "properties": {"engine": {"enum": ["sglang", "container"]}}}
+    sglang = {"required": ["engine"], "properties": {"engine": {"const": "sglang"}}}
     outbound = {"required": ["network"], "properties": {"network": {"const": "outbound"}}}
     null = {"type": "null"}
     given = {"not": null}
-    computed = {
-        "not": {"type": "string", "pattern": FLAG_IN_BLOCK},
-        "items": {"not": {"type": "string", "pattern": FLAG}},
-    }
     return {
         "required": ["source", "memory"],
         "properties": {"source": {"required": ["model"]}},
@@ -85,21 +64,30 @@ def schema() -> dict[str, Any]:
             {"if": outbound, "then": {"properties": {"tcp": null}}},
             {
                 "if": {"not": {"anyOf": [process, other]}},
-                "then": {"properties": {"args": computed}},
+                "then": _without(computed.VLLM),
             },
+            {"if": sglang, "then": _without(computed.SGLANG)},
         ],
     }
 
 
-def _check_computed(args: object, report: Report) -> None:
-    if isinstance(args, str):
-        words = [found.strip(" \t\r\n\"'=") for found in re.findall(FLAG_IN_BLOCK, args)]
-    elif isinstance(args, list):
-        words = [word for word in args if isinstance(word, str) and re.search(FLAG, word)]
-    else:
-        return
-    for word in words:
-        name = word.removeprefix("--").partition("=")[0]
-        for pattern, (flag, instead) in COMPUTED.items():
-            if re.fullmatch(pattern, name):
-                report.add("args", f"'{flag}' is computed by the runner: {instead}")
+def _check_computed(flags: computed.Flags, there: dict[str, Any], report: Report) -> None:
+    container = there.get("container")
+    # An entrypoint comes before the arguments, and is as good a place for flags.
+    entrypoint = container.get("entrypoint") if isinstance(container, dict) else None
+    for key, line in (("args", there.get("args")), ("container.entrypoint", entrypoint)):
+        for flag, instead in computed.found(flags, line):
+            report.add(key, f"'{flag}' {instead}")
+
+
+def _computed(flags: computed.Flags) -> dict[str, Any]:
+    """Describe a command line that has none of *flags*."""
+    return {
+        "not": {"type": "string", "pattern": computed.block_pattern(flags)},
+        "items": {"not": {"type": "string", "pattern": computed.word_pattern(flags)}},
+    }
+
+
+def _without(flags: computed.Flags) -> dict[str, Any]:
+    line = _computed(flags)
+    return {"properties": {"args": line, "container": {"properties": {"entrypoint": line}}}}

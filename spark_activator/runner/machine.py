@@ -101,7 +101,7 @@ def find_hub(model: Model, caches: tuple[str, ...]) -> str | None:
         EngineFailed: None of *caches* has them.
     """
     weights = model.source.model
-    if model.engine is not Engine.VLLM or weights.startswith("/"):
+    if model.engine not in (Engine.VLLM, Engine.SGLANG) or weights.startswith("/"):
         # It may know what to do with one.
         return next((place for place in caches if _seen(place) is not False), None)
     folder = "models--" + weights.replace("/", "--")

@@ -14,6 +14,7 @@ from typing import Any
 from spark_activator.catalog.host import Gpu
 from spark_activator.catalog.model import Engine, Model, Network
 from spark_activator.errors import EngineFailed
+from spark_activator.runner import sglang
 
 MODEL_LABEL = "io.spark-activator.model"
 CONFIG_LABEL = "io.spark-activator.config"
@@ -68,6 +69,7 @@ class Machine:
         gpu: How devices reach the container; AUTO has been decided before.
         nodes: Device nodes of the GPU, for RUNTIME.
         journald: Whether journald takes the log.
+        bridge: What puts an engine with TCP only on its socket; a file on the host.
     """
 
     run: str
@@ -80,6 +82,7 @@ class Machine:
     gpu: Gpu = Gpu.NONE
     nodes: tuple[str, ...] = ()
     journald: bool = False
+    bridge: str = sglang.BRIDGE
 
 
 def container_name(model: str) -> str:
@@ -150,6 +153,8 @@ def command(model: Model, image: ImageFacts, memory: int) -> tuple[str, ...]:
         # Images differ: vLLM's own starts the server, others a shell or nothing.
         serves = own is not None or any("serve" in word for word in start)
         words = (*start, *(() if serves else ("vllm", "serve")), *vllm_args(model, memory))
+    elif model.engine is Engine.SGLANG:
+        words = sglang.command(model, start, SOCKET, memory)
     else:
         words = (*start, *(model.args or image.cmd))
     if not words:
@@ -216,6 +221,8 @@ def _devices(model: Model, machine: Machine) -> dict[str, Any]:
 
 def _mounts(model: Model, machine: Machine) -> list[dict[str, Any]]:
     mounts = [_bind(machine.upstream, UPSTREAM), _bind(machine.cache, CACHE)]
+    if model.engine is Engine.SGLANG:
+        mounts.append(_bind(machine.bridge, sglang.BRIDGE_INSIDE, read_only=True))
     if machine.hub is not None:
         mounts.append(_bind(machine.hub, HUB, read_only=True))
     for inside, outside in sorted(model.container.mounts.items()):

@@ -1,6 +1,7 @@
 """Where the weights of a model are looked for."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,15 @@ MODEL = Model("m", 18300, Engine.VLLM, Source("openai/gpt-oss-20b"), 1 << 30)
 NOBODY = 65534
 
 
-def test_the_cache_that_has_the_weights_is_taken(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", [Engine.VLLM, Engine.SGLANG])
+def test_the_cache_that_has_the_weights_is_taken(tmp_path: Path, engine: Engine) -> None:
+    model = replace(MODEL, engine=engine)
     (tmp_path / "empty").mkdir()
     (tmp_path / "full/models--openai--gpt-oss-20b").mkdir(parents=True)
 
-    assert find_hub(MODEL, (f"{tmp_path}/empty", f"{tmp_path}/full")) == f"{tmp_path}/full"
+    assert find_hub(model, (f"{tmp_path}/empty", f"{tmp_path}/full")) == f"{tmp_path}/full"
     with pytest.raises(EngineFailed, match="gpt-oss-20b") as failed:
-        find_hub(MODEL, (f"{tmp_path}/empty", f"{tmp_path}/missing"))
+        find_hub(model, (f"{tmp_path}/empty", f"{tmp_path}/missing"))
     assert failed.value.code == "weights_missing"
 
 

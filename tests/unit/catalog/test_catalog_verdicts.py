@@ -39,6 +39,11 @@ def vllm(more: str) -> str:
     return f"source: {{model: a/b}}\nmemory: 24GiB\nimage: vllm-0.28\n{textwrap.dedent(more)}\n"
 
 
+def sglang(args: str) -> str:
+    """An SGLang model with *args*."""
+    return vllm(f"engine: sglang\nargs: {args}")
+
+
 def process(more: str) -> str:
     """A process model with *more* keys."""
     return f"source: {{model: a/b}}\nmemory: 1GiB\nengine: process\n{textwrap.dedent(more)}\n"
@@ -100,7 +105,12 @@ GOOD = {
     "empty args": vllm("args: ''"),
     "a flag that only begins like a computed one": vllm("args: --model-impl auto --portal 3"),
     "a flag of vllm's that is short": vllm("args: -O3"),
-    "sglang may have a port": vllm("engine: sglang\nargs: --port 3"),
+    "sglang with flags of its own": sglang(
+        "--attention-backend triton --model-impl auto --mm-process-config {}"
+    ),
+    "vllm's flags that only begin like one": vllm(
+        "args: --num-scheduler-steps 1 --config-format hf --kv-events-config {} --mm-ipc 1"
+    ),
     "container": vllm("engine: container\nargs: --host 0.0.0.0"),
     "container with an entrypoint": vllm("engine: container\ncontainer: {entrypoint: [python3]}"),
     "process with a block": process("command: '{python} -m x --socket {socket}'"),
@@ -222,6 +232,54 @@ BAD = {
     "computed: socket": (vllm("args: --a --uds /x"), ["args"]),
     "computed: host and model": (vllm("args: |\n  --host x\n  --model y\n"), ["args", "args"]),
     "computed: quoted": (vllm("args: '\"--shutdown-timeout\" 3'"), ["args"]),
+    "beside the lease, vllm: a config file": (vllm("args: --config /f.yaml"), ["args"]),
+    "beside the lease, vllm: blocks": (vllm("args: --num-gpu-blocks-override 9"), ["args"]),
+    "beside the lease, vllm: blocks, short": (vllm("args: --num-gpu=9"), ["args"]),
+    "beside the lease, vllm: the other name": (
+        vllm("args: --device-memory-utilization 0.9"),
+        ["args"],
+    ),
+    "beside the lease, vllm: swap": (vllm("args: --swap-space 9"), ["args"]),
+    "beside the lease, vllm: swap with underscores": (vllm("args: --swap_space=9"), ["args"]),
+    "beside the lease, vllm: offload": (vllm("args: --cpu-offload-gb 9"), ["args"]),
+    "beside the lease, vllm: offload by groups": (vllm("args: --offload-group-size 9"), ["args"]),
+    "beside the lease, vllm: a cache on the host": (vllm("args: --kv-offloading-size 9"), ["args"]),
+    "beside the lease, vllm: a connector": (vllm("args: --kv-transfer-config {}"), ["args"]),
+    "beside the lease, vllm: a connector, by parts": (
+        vllm("args: --kv-transfer-config.kv_connector X"),
+        ["args"],
+    ),
+    "beside the lease, vllm: in the entrypoint": (
+        vllm("container: {entrypoint: vllm serve --kv-cache-memory-bytes 9G}"),
+        ["container.entrypoint"],
+    ),
+    "beside the lease, vllm: in a list of the entrypoint": (
+        vllm("container: {entrypoint: [vllm, --config, /f]}"),
+        ["container.entrypoint"],
+    ),
+    "sglang: memory": (sglang("--mem-fraction-static 0.9"), ["args"]),
+    "sglang: memory, short": (sglang("--mem=0.9"), ["args"]),
+    "sglang: memory with underscores": (sglang("--mem_fraction_static 1"), ["args"]),
+    "sglang: context": (sglang("--context-length 9"), ["args"]),
+    "sglang: names": (sglang("--served-model-name x"), ["args"]),
+    "sglang: model": (sglang("--model x"), ["args"]),
+    "sglang: path": (sglang("--model-path=x"), ["args"]),
+    "sglang: host": (sglang("--host x"), ["args"]),
+    "sglang: port": (sglang("--port 3"), ["args"]),
+    "sglang: chunks": (sglang("--chunked-prefill-size -1"), ["args"]),
+    "sglang: graphs": (sglang("--cuda-graph-max-bs 999"), ["args"]),
+    "sglang: graph sizes": (sglang("--cuda-graph-bs 1 999"), ["args"]),
+    "sglang: graphs of decode": (sglang("--cuda-graph-max-bs-decode 999"), ["args"]),
+    "sglang: offload": (sglang("--cpu-offload-gb 9"), ["args"]),
+    "sglang: groups": (sglang("--offload-group-size 3"), ["args"]),
+    "sglang: host cache": (sglang("--enable-hierarchical-cache"), ["args"]),
+    "sglang: host cache, new name": (sglang("--enable-hicache"), ["args"]),
+    "sglang: host cache's size": (sglang("--hicache-size 9"), ["args"]),
+    "sglang: lmcache": (sglang("--enable-lmcache"), ["args"]),
+    "sglang: copies": (sglang("--enable-weights-cpu-backup"), ["args"]),
+    "sglang: copies of the draft": (sglang("--enable-draft-weights-cpu-backup"), ["args"]),
+    "sglang: experts on the host": (sglang("--kt-weight-path x"), ["args"]),
+    "sglang: a config file": (sglang("--config f.yaml"), ["args"]),
     "env as a list": (vllm("env: [A=1]"), ["env"]),
     "env with a number": (vllm("env: {A: 1}"), ["env.A"]),
     "env with a boolean": (vllm("env: {A: true}"), ["env.A"]),
@@ -363,3 +421,30 @@ def test_changed_files_get_the_same_verdict(
     rules.check(values, report)
 
     assert SCHEMA.is_valid(values) is (not report.problems), report.problems
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (vllm('args: --kv-"cache-memory-bytes" 9G'), "args"),
+        (vllm("env: {VLLM_CPU_KVCACHE_SPACE: '24'}"), "env.VLLM_CPU_KVCACHE_SPACE"),
+        (
+            vllm("env: {VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS: '0'}"),
+            "env.VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS",
+        ),
+        (sglang("--x").replace("24GiB", "4GiB"), "memory"),
+        (sglang("--x\naliases: ['qwen3:30b']"), "aliases"),
+    ],
+)
+def test_what_a_schema_cannot_see_of_the_lease_is_an_error_too(text: str, key: str) -> None:
+    assert [problem.key for problem in problems_of(text)] == [key]
+
+
+def test_what_stays_within_the_lease_is_none() -> None:
+    assert parse(vllm("env: {VLLM_CPU_KVCACHE_SPACE: '23'}")).name == "mine"
+    assert parse(sglang("--x").replace("24GiB", "6GiB")).name == "mine"
+
+
+def test_error_names_the_flag_and_what_to_set_instead() -> None:
+    (problem,) = problems_of(sglang("--mem=0.9"))
+    assert problem.message == "'--mem-fraction-static' is computed by the runner: set 'memory'"

@@ -64,6 +64,17 @@ DEMO = Model(
     args=("--socket", "{socket}"),
     network=Network.OUTBOUND,
 )
+SGLANG = Model(
+    name="qwen3.5-0.8b",
+    port=18111,
+    engine=Engine.SGLANG,
+    source=Source("Qwen/Qwen3.5-0.8B", "main"),
+    memory=8 * GIB,
+    aliases=("qwen-small",),
+    image=Image("sglang-0.5.9", "scitrera/dgx-spark-sglang:0.5.9-t5", "sha256:" + "ab" * 32),
+    args=("--attention-backend", "triton"),
+    context=32768,
+)
 NODES = ("/dev/nvidia0", "/dev/nvidiactl")
 CASES = {
     "vllm-cdi": (VLLM, replace(MACHINE, gpu=Gpu.CDI)),
@@ -72,15 +83,17 @@ CASES = {
         replace(VLLM, image=Image("vllm-cpu", "vllm-cpu:latest", cpu=True)),
         replace(MACHINE, gpu=Gpu.RUNTIME, nodes=NODES, journald=False),
     ),
+    "sglang": (SGLANG, replace(MACHINE, gpu=Gpu.CDI, bridge="/opt/spark-activator/bridge.py")),
     "demo": (DEMO, replace(MACHINE, hub=None, journald=False)),
 }
 IMAGE = ImageFacts("sha256:" + "cd" * 32, ("vllm", "serve"))
+IMAGES = {Engine.VLLM: IMAGE, Engine.SGLANG: ImageFacts("sha256:" + "cd" * 32)}
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_container_is_the_golden_one(name: str) -> None:
     model, machine = CASES[name]
-    image = IMAGE if model is not DEMO else ImageFacts("sha256:1", ("python3", "-m", "demo"))
+    image = IMAGES.get(model.engine, ImageFacts("sha256:1", ("python3", "-m", "demo")))
     body = container(model, image, machine, config="c0ffee", activation="0a1b2c3d")
     text = json.dumps(body, indent=2) + "\n"
 
