@@ -54,7 +54,7 @@ class Replay:
         label: What a switch costs, in words.
         costs: Seconds that a start and a stop of each model take together.
         scale: Real seconds for each second of the file, as `pace` of host.yaml.
-        start: Real seconds of a start beyond the engine's own load.
+        start: Real seconds of a start beyond the engine's own load, on a quiet machine.
         stop: Real seconds that a stop takes.
         scripts: What each agent does; one for each model.
     """
@@ -70,9 +70,12 @@ class Replay:
     def factor(self) -> float:
         return float(self.scale)
 
-    def load_time(self, model: str) -> float:
-        """Real seconds that the engine loads: what is left of the scaled cost."""
-        return round(self.costs[model] * self.factor - self.start - self.stop, 2)
+    def load_time(self, model: str, beyond: float) -> float:
+        """Real seconds that the engine loads: the scaled cost less what comes to it.
+
+        *beyond* is what a start and a stop take here besides the load.
+        """
+        return round(self.costs[model] * self.factor - beyond, 2)
 
 
 def draw(seed: int, name: str, calls: int, after: float = 0.0) -> Script:
@@ -205,7 +208,7 @@ def drawn(overhead: Mapping[str, float]) -> dict[str, Any]:
             "6 and 10 min": {"left": 360.0, "right": 600.0},
         },
         "long": {"calls": CALLS, "scale": "0.03"},
-        "short": {"calls": 24, "scale": "0.018"},
+        "short": {"calls": 28, "scale": "0.018"},
         "overhead": dict(overhead),
         "agents": {
             name: {"first": script.first, "calls": [list(call) for call in script.calls]}

@@ -7,6 +7,7 @@ run; see docs/scheduling.md, "Simulated and real".
 from __future__ import annotations
 
 import json
+import statistics
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,22 +23,24 @@ AGENT = "/root/agent.py"
 # Fine enough for calls of a tenth of a second.
 TOKENS_PER_SECOND = 100
 AGREE = 0.2
-PORTS = {"left": 18381, "right": 18382}
+PORTS = {"left": 18381, "right": 18382, "probe": 18383}
 
 
-def models(what: Replay) -> list[Demo]:
+def demo(name: str, port: int, load_time: float, what: Replay) -> Demo:
+    """An engine for one agent."""
+    return Demo(
+        name, port,
+        ("--load-time", str(load_time), "--tokens-per-second", str(TOKENS_PER_SECOND)),
+        idle=round(IDLE * what.factor, 3), drain=round(DRAIN * what.factor, 3),
+    )  # fmt: skip
+
+
+def models(what: Replay, beyond: float) -> list[Demo]:
     """One engine for each agent; a switch costs what the replay says."""
     return [
-        Demo(
-            f"agent-{name}", PORTS[name],
-            (
-                "--load-time", str(what.load_time(name)),
-                "--tokens-per-second", str(TOKENS_PER_SECOND),
-            ),
-            idle=round(IDLE * what.factor, 3), drain=round(DRAIN * what.factor, 3),
-        )
+        demo(f"agent-{name}", PORTS[name], what.load_time(name, beyond), what)
         for name in sorted(what.scripts)
-    ]  # fmt: skip
+    ]
 
 
 def script(model: Demo, told: Script, scale: float) -> dict[str, Any]:
@@ -61,19 +64,39 @@ def history(node: Node, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in node.exec(f"cat {file}").out.splitlines()]
 
 
-def learn(stack: Stack, what: Replay) -> None:
+def up_and_down(stack: Stack, model: Demo) -> dict[str, Any]:
+    """Bring a model up and down once, and return what its runner has recorded."""
+    [told] = stack.ask(model.url, model.name, "--max-tokens", "1")
+    assert told["ended"] == "complete"
+    stack.node.exec(f"spark-model stop {model.name}", timeout=60)
+    stack.wait_for_nothing(model.name)
+    return history(stack.node, model.name)[-1]
+
+
+def measure(stack: Stack, what: Replay) -> float:
+    """Return seconds that a start and a stop take here besides the engine's load.
+
+    It depends on what else the machine does, and is a part of what the script
+    calls a switch.
+    """
+    probe = demo("agent-probe", PORTS["probe"], 0.0, what)
+    with stack.enabled(probe):
+        found = [up_and_down(stack, probe) for _ in range(3)]
+    start = statistics.median(one["start"] for one in found)
+    stop = statistics.median(one["stop"] for one in found)
+    print(
+        f"beyond the load a start takes {start:.2f} s here and a stop {stop:.2f} s; "
+        f"on a quiet machine {what.start:.2f} and {what.stop:.2f} s"
+    )
+    return float(start + stop)
+
+
+def learn(stack: Stack, what: Replay, made: Sequence[Demo]) -> None:
     """Bring each model up and down once, so that its runner knows what it costs."""
-    for model in models(what):
-        [told] = stack.ask(model.url, model.name, "--max-tokens", "1")
-        assert told["ended"] == "complete"
-        stack.node.exec(f"spark-model stop {model.name}", timeout=60)
-        stack.wait_for_nothing(model.name)
-        last = history(stack.node, model.name)[-1]
-        over = last["start"] - what.load_time(model.name.removeprefix("agent-"))
-        print(
-            f"{model.name}: beyond the load a start takes {over:.2f} s and a stop "
-            f"{last['stop']:.2f} s; the trace says {what.start:.2f} and {what.stop:.2f} s"
-        )
+    for model in made:
+        last = up_and_down(stack, model)
+        cost = what.costs[model.name.removeprefix("agent-")] * what.factor
+        print(f"{model.name}: a switch costs {last['start'] + last['stop']:.2f} s of {cost:.2f} s")
 
 
 def spans(entries: Sequence[dict[str, Any]]) -> list[tuple[float, float]]:
@@ -86,9 +109,9 @@ def spans(entries: Sequence[dict[str, Any]]) -> list[tuple[float, float]]:
     return found
 
 
-def run(stack: Stack, what: Replay) -> Outcome:
+def run(stack: Stack, what: Replay, made: Sequence[Demo]) -> Outcome:
     """Replay with containers."""
-    scale, made = what.factor, models(what)
+    scale = what.factor
     before = {model.name: len(history(stack.node, model.name)) for model in made}
     scripts = [
         script(model, told, scale)
@@ -103,6 +126,8 @@ def run(stack: Stack, what: Replay) -> Outcome:
         stack.node.exec(f"spark-model stop {model.name}", timeout=60)
         stack.wait_for_nothing(model.name)
         entries += history(stack.node, model.name)[before[model.name] :]
+    costs = [f"{entry['start']:.2f} + {entry['stop']:.2f}" for entry in entries]
+    print(f"starts and stops of the replay, s: {', '.join(costs)}")
     ended: Counter[str] = Counter()
     for call in calls:
         ended.update(call["ended"])
@@ -141,9 +166,11 @@ def test_agents_simulated_and_real_agree(stack: Stack, label: str, part: str) ->
     stack.node.put(Path(__file__).with_name("agent.py"), AGENT)
     simulated = simulate(what)
 
-    with stack.sharing(pace=what.scale), stack.enabled(*models(what)):
-        learn(stack, what)
-        real = run(stack, what)
+    with stack.sharing(pace=what.scale):
+        made = models(what, measure(stack, what))
+        with stack.enabled(*made):
+            learn(stack, what, made)
+            real = run(stack, what, made)
 
     print(side_by_side(f"{label}, {part}", simulated, real))
     for outcome in (simulated, real):

@@ -50,7 +50,7 @@ def disturbed(what: Replay, dice: random.Random) -> Replay:
         )
         for name, one in what.scripts.items()
     }
-    costs = {name: cost * dice.uniform(0.97, 1.03) for name, cost in what.costs.items()}
+    costs = {name: cost * dice.uniform(0.96, 1.04) for name, cost in what.costs.items()}
     return replace(what, scripts=scripts, costs=costs)
 
 
