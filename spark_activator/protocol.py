@@ -222,6 +222,15 @@ def decode_answer(line: bytes) -> Answer:
     return _decode(line, {Answer.type: Answer})
 
 
+def decode(line: bytes, kinds: Mapping[str, type[_T]]) -> _T:
+    """Read a line of another conversation, which has one of *kinds*, by its `type`.
+
+    Raises:
+        ProtocolError: It has none of them, or a wrong value.
+    """
+    return _decode(line, kinds)
+
+
 def _object(line: bytes) -> dict[str, Any]:
     if len(line) > MAX_LINE:
         raise ProtocolError(f"expected a line of at most {MAX_LINE} bytes, got {len(line)}")

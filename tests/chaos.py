@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import signal
 import threading
@@ -22,8 +23,13 @@ def storm(
     seconds: float,
     pause: tuple[float, float],
     count: Callable[[], int],
+    waiters: int | None = None,
 ) -> tuple[int, int]:
     """Kill runners for *seconds*, between two pauses of the given range.
+
+    Args:
+        count: How many engines there are.
+        waiters: How many clients ask meanwhile; one a model where it is not said.
 
     Returns:
         The most that *count* ever said, and how many runners were killed.
@@ -31,7 +37,8 @@ def storm(
     chance = random.Random(seed)
     most = kills = 0
     end = time.monotonic() + seconds
-    clients = [threading.Thread(target=_ask, args=(world, name, end)) for name in names]
+    asking = list(itertools.islice(itertools.cycle(names), waiters or len(names)))
+    clients = [threading.Thread(target=_ask, args=(world, name, end)) for name in asking]
     for client in clients:
         client.start()
     while time.monotonic() < end:
@@ -55,3 +62,37 @@ def _ask(world: World, name: str, end: float) -> None:
             activator.say(Busy(1))
             activator.wait(Ready, limit=20)
             activator.say(Bye())
+
+
+def all_served(world: World, names: Sequence[str], *, waiters: int, limit: float) -> None:
+    """Have *waiters* clients ask at once, and return when each of them was served.
+
+    Raises:
+        AssertionError: Not all of them were within *limit* seconds.
+    """
+    served: list[str] = []
+
+    def ask(name: str) -> None:
+        with contextlib.closing(Activator(world, name)) as activator:
+            activator.say(Busy(1))
+            activator.wait(Ready, limit=limit)
+            served.append(name)
+            activator.say(Bye())
+
+    asking = list(itertools.islice(itertools.cycle(names), waiters))
+    clients = [threading.Thread(target=ask, args=(name,)) for name in asking]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    assert sorted(served) == sorted(asking)
+
+
+def running_engines(world: World) -> list[int]:
+    """The processes that are engines; supervisors are none."""
+    return [
+        pid
+        for unit in world.engines.values()
+        if unit.process is not None and unit.process.poll() is None
+        for pid in unit.children()
+    ]

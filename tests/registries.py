@@ -41,11 +41,12 @@ def mounts() -> list[str]:
     for name, value in _pip_settings().items():
         for word in value.split():
             path = Path(word.removeprefix("file://"))
-            if path.is_absolute() and path.is_file() and name not in _CERTIFICATE_VARIABLES:
-                found.add(str(path))  # constraints, for example
             # The first component below /, because indexes link to their neighbours.
             if path.is_absolute() and path.is_dir() and len(path.parts) > 2:
                 found.add(str(Path(*path.parts[:3])))
+            # Certificates are copied instead; see `CERTIFICATES`.
+            elif path.is_absolute() and path.is_file() and name not in _CERTIFICATE_VARIABLES:
+                found.add(str(path))
     return sorted(found)
 
 

@@ -28,6 +28,7 @@ from typing import Any
 from spark_activator.catalog import frozen
 from spark_activator.catalog.host import HostSettings
 from spark_activator.catalog.model import Engine, Image, Model, Source, Timeouts
+from spark_activator.facts import fact
 from spark_activator.layout import Layout
 from spark_activator.protocol import (
     Answer,
@@ -60,6 +61,7 @@ class Unit(threading.Thread):
         self.status = ""
         self.stopped = False
         self.process: subprocess.Popen[bytes] | None = None
+        self._ends = ""
         self.log = world.root / f"{fdname}-{name}.log"
         self._world = world
         self._module = module
@@ -86,7 +88,14 @@ class Unit(threading.Thread):
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         process = self.process
         assert process is not None
+        if number is signal.SIGKILL:
+            self._ends = fact("exited")
         process.send_signal(number)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no process of it runs, and none is about to."""
+        return self.process is None or self.process.poll() is not None
 
     def children(self) -> list[int]:
         """What a supervisor has started."""
@@ -138,6 +147,10 @@ class Unit(threading.Thread):
         os.close(pidfd)
         code = self.process.wait()
         self.exits.append(code)
+        # As systemd says it in the journal, but when it was killed: its locks were gone at once.
+        with open(self.log, "a") as log:
+            log.write((self._ends or fact("exited")) + "\n")
+        self._ends = ""
         if code == 0 or self.stopped:
             self._drop_store()
             return False
@@ -234,6 +247,7 @@ class World:
             "SPARK_STATE": str(layout.state),
             "SPARK_RUN": str(layout.run),
             "SPARK_SHARE": str(layout.share),
+            "SPARK_PROC": str(layout.proc),
             "DOCKER_HOST": f"unix://{docker_socket()}",
         }
 

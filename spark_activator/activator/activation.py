@@ -40,6 +40,7 @@ from spark_activator.activator.stall import end_stalled
 from spark_activator.activator.wire import ClientGone, Wire
 from spark_activator.catalog.model import Keep, Model, Timeouts
 from spark_activator.errors import Refusal
+from spark_activator.facts import fact
 from spark_activator.layout import Layout
 
 logger = logging.getLogger(__name__)
@@ -106,6 +107,8 @@ class Activation:
             self._fail(error)
         finally:
             presence.close()
+        counts = self._desk.counts
+        logger.info("%s", fact("leaves", requests=counts.requests, ended=counts.ended))
         return not self._failed
 
     async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:

@@ -8,16 +8,17 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import trio
 
 from spark_activator.activator.desk import Desk
+from spark_activator.activator.endings import Ended, Outcome
 from spark_activator.activator.exchange import EngineUnreachable, Exchange, connect
 from spark_activator.activator.relay import RelayError
-from spark_activator.activator.wire import ClientGone, Gone, Wire
+from spark_activator.activator.wire import ClientGone, Cut, Gone, Wire
 from spark_activator.activator.words import situation
 from spark_activator.errors import Refusal
 from spark_activator.http import head as heads
@@ -56,28 +57,43 @@ class Connection:
         self._head: heads.Head | None = None
         self._body: Body | None = None
         self._exchange: Exchange | None = None
+        self._ended: Ended | None = None  # of a request that needs the engine
 
     async def serve(self) -> None:
         """Read the request, have it answered, close."""
         with self._client:
             try:
-                try:
-                    await self._serve()
-                except Refusal as refusal:
-                    await self._refuse(refusal)
-                except BaseException:
-                    if trio.current_effective_deadline() == -math.inf:
-                        self._cut_short()  # the drain has taken too long
-                    raise
-                await self._part()
+                await self._answer()
+            except Cut:
+                self._end(Outcome.CUT)
             except Gone:
-                pass
+                self._end(Outcome.LEFT)
             except RelayError:
                 self._client.break_off()
+                self._end(Outcome.CUT)
                 raise  # nobody can be served any more: systemd starts another one
             except Exception:  # one request's bug must not end the streams of all others
                 logger.exception("Request %s met a bug", self._id)
                 await self._own_up()
+            finally:
+                if self._ended is not None:
+                    self._desk.counts.ended += 1
+                    logger.info("%s", self._ended.line())
+
+    async def _answer(self) -> None:
+        try:
+            await self._serve()
+        except Refusal as refusal:
+            await self._refuse(refusal)
+        except BaseException:
+            if trio.current_effective_deadline() == -math.inf:
+                self._cut_short()  # the drain has taken too long
+            raise
+        await self._part()
+
+    def _end(self, outcome: Outcome, code: str | int = "") -> None:
+        if self._ended is not None:
+            self._ended.tell(outcome, code)
 
     async def _serve(self) -> None:
         arrived = await self._read_head()
@@ -90,6 +106,7 @@ class Connection:
         if answerer is Route.ENGINE:
             self._body = body_of(head)
             self._desk.counts.requests += 1
+            self._ended = Ended(self._id, f"{head.method} {head.path[:LOGGED_PATH]}")
             with self._desk.demand.request():
                 await self._have_answered(head, self._body, arrived)
         else:
@@ -127,7 +144,7 @@ class Connection:
         desk, before = self._desk, None
         while True:
             activation = await self._hold()
-            with desk.demand.serving():
+            with desk.demand.serving(), self._served_by(activation):
                 try:
                     upstream = await connect(desk.upstreams / activation)
                 except EngineUnreachable as error:
@@ -145,15 +162,19 @@ class Connection:
             if waiting.cancelled_caught:
                 raise Refusal("engine_died", "the engine does not listen")
 
-    async def _forward(self, exchange: Exchange, arrived: bytes) -> None:
-        assert self._head is not None
-        self._exchange, began = exchange, trio.current_time()
+    @contextmanager
+    def _served_by(self, activation: str) -> Iterator[None]:
+        assert self._ended is not None
+        self._ended.served_by(activation)
         try:
-            await exchange.run(arrived, self._desk.presence, self._desk.relay)
+            yield
         finally:
-            asked, took = f"{self._head.method} {self._head.path}", trio.current_time() - began
-            status = exchange.status or "no answer"
-            logger.info("%s: %s: %s, over after %.1f s", self._id, asked, status, took)
+            self._ended.served()
+
+    async def _forward(self, exchange: Exchange, arrived: bytes) -> None:
+        self._exchange = exchange
+        await exchange.run(arrived, self._desk.presence, self._desk.relay)
+        self._end(Outcome.ANSWERED, exchange.status)
 
     async def _hold(self) -> str:
         """Wait until the engine is there, as long as the client waits."""
@@ -171,7 +192,6 @@ class Connection:
         ):
             return await demand.wait_ready()
         if gone:
-            logger.info("%s: the client left before the engine was ready", self._id)
             raise ClientGone
         line = demand.line
         eta = line.eta if isinstance(line, Queued | Starting) else None
@@ -182,6 +202,7 @@ class Connection:
 
     async def _refuse(self, refusal: Refusal) -> None:
         self._desk.counts.refused(refusal.code)
+        self._end(Outcome.REFUSED, refusal.code)
         asked = f"{self._head.method} {self._head.path[:LOGGED_PATH]}" if self._head else "request"
         logger.info("%s: refused %s: %s: %s", self._id, asked, refusal.code, refusal.message)
         head_only = self._head is not None and self._head.method == "HEAD"
@@ -190,13 +211,16 @@ class Connection:
     def _cut_short(self) -> None:
         if self._exchange is not None and self._exchange.status:
             self._client.break_off()
+            self._end(Outcome.CUT)
         elif self._body is not None:
             refusal = Refusal("shutting_down", "the model's activator is being stopped")
+            self._end(Outcome.REFUSED, refusal.code)
             self._client.send_now(refusal_answer(refusal, self._id))
 
     async def _own_up(self) -> None:
         if self._exchange is not None and self._exchange.status:
             self._client.break_off()
+            self._end(Outcome.CUT)
             return
         with suppress(Gone):
             await self._refuse(Refusal("internal_error", f"internal error, request {self._id}"))

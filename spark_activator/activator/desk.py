@@ -25,6 +25,7 @@ class Counts:
 
     def __init__(self) -> None:
         self.requests = 0
+        self.ended = 0
         self._refusals: dict[str, int] = {}
 
     def refused(self, code: str) -> None:

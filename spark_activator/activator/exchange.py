@@ -109,6 +109,8 @@ class Exchange:
             # An engine that closes with some of the body unread had all it wanted.
             if relayed.cut and self._body.complete:
                 self._cut()
+            if relayed.ended == "client":
+                raise ClientGone
 
     async def _until_head(self, arrived: bytes) -> bool:
         """Send the request and the answer's head; return whether more of the answer comes."""

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from spark_activator import __version__
-from spark_activator.cli import logs, overview, routes, status, stop
+from spark_activator.cli import logs, overview, routes, sharing, status, stop
 from spark_activator.cli.units import Units
 from spark_activator.errors import SparkError, UserError
 from spark_activator.layout import Layout
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _looking(commands)
     _changing(commands)
+    sharing.add(commands)
     return parser
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 
@@ -24,3 +25,11 @@ def span(seconds: float) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return " ".join(parts[:2]) or "0s"
+
+
+def clock(stamp: float) -> str:
+    """Say when *stamp*, of CLOCK_BOOTTIME, is on the clock on the wall."""
+    left = stamp - time.clock_gettime(time.CLOCK_BOOTTIME)
+    at = time.localtime(time.time() + left)
+    today = at[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S", at)

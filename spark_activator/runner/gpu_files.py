@@ -128,13 +128,23 @@ def read_ticket(directory: Path, name: str) -> Ticket:
     )
 
 
+def pause_path(directory: Path) -> Path:
+    """Return the file that is there while the owner has the GPU, and maybe longer."""
+    return directory / "pause.json"
+
+
 def read_pause(directory: Path, now: float) -> Pause | None:
-    """Read the owner's pause, None where there is none or *now* (CLOCK_BOOTTIME) is past it."""
-    body = read_json(directory / "pause.json")
-    if "until" not in body:
+    """Read the pause that is in force at *now*, None where there is none.
+
+    A file that is there and cannot be understood is a pause without an end: the
+    owner asked for one, and takes it back by `resume`.
+    """
+    path = pause_path(directory)
+    if not path.exists():
         return None
-    until = _seconds(body["until"])
-    return None if until is not None and now >= until else Pause(until)
+    body = read_json(path)
+    until = _seconds(body.get("until"))
+    return None if until is not None and until <= now else Pause(until)
 
 
 def _lifecycle(value: object) -> Lifecycle:

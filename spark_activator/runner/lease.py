@@ -21,6 +21,8 @@ from typing import TypedDict, TypeVar, Unpack
 import trio
 
 from spark_activator import notify
+from spark_activator.catalog.host import HostSettings
+from spark_activator.facts import fact
 from spark_activator.layout import Layout
 from spark_activator.runner.gpu_files import (
     alive,
@@ -32,6 +34,7 @@ from spark_activator.runner.gpu_files import (
     unwritable,
 )
 from spark_activator.runner.lock import Lock, write_json
+from spark_activator.runner.memory import Gauge, Memory
 from spark_activator.runner.plan import Lease, LeaseState, Plan, Ticket, plan
 from spark_activator.runner.terms import Terms, read_terms
 
@@ -80,6 +83,7 @@ class Ledger:
         self._lease = Lease(name)
         self._ticket = Ticket(name)
         self._unwritten = False
+        self._machine: Memory | None = None
 
     @property
     def lease(self) -> Lease:
@@ -112,6 +116,9 @@ class Ledger:
             self.init_lock.release()
         else:
             self._lease = read_lease(self.directory, self.name)
+            logger.info("%s", fact("lease kept", memory=self._lease.memory or 0))
+            if self.init_lock.held:
+                self._say_initialises()
         if self.ticket_lock.held:
             self._ticket = read_ticket(self.directory, self.name)
         return True
@@ -160,12 +167,28 @@ class Ledger:
         Raises:
             EngineFailed: The directory cannot be used.
         """
+        if self._machine is None:
+            gauge = Gauge(self._layout.proc, HostSettings())
+            self._machine = await trio.to_thread.run_sync(gauge.read)
 
         def both() -> T:
             before()
             return act(self._plan())
 
         return await self.under_plan(both)
+
+    async def others(self) -> list[Lease]:
+        """Return the leases that are not ours.
+
+        Raises:
+            EngineFailed: The directory cannot be used.
+        """
+
+        def look() -> list[Lease]:
+            names = alive(self.directory, "lease")
+            return [read_lease(self.directory, name) for name in names if name != self.name]
+
+        return await self.under_plan(look)
 
     def take_lease(self, lease: Lease) -> bool:
         """Take the lease; call it from `next_step`.  The ticket goes when systemd has a copy."""
@@ -177,6 +200,9 @@ class Ledger:
         except OSError:
             self.lease_lock.release()
             raise
+        budget = 0 if self.terms is None else self.terms.budget
+        kind = lease.lifecycle.value
+        logger.info("%s", fact("lease taken", memory=lease.memory, budget=budget, lifecycle=kind))
         return True
 
     def secure(self) -> bool:
@@ -210,6 +236,13 @@ class Ledger:
         """
         while not self.take_init_lock_nowait():  # noqa: ASYNC110  # a lock has no event
             await trio.sleep(INIT_POLL)
+        self._say_initialises()
+
+    def initialised(self) -> None:
+        """The next engine may initialise."""
+        if self.init_lock.held:
+            logger.info("%s", fact("initialised"))
+        self.init_lock.release()
 
     def take_init_lock_nowait(self) -> bool:
         """Take it if no other engine initialises; True when it is ours afterwards.
@@ -233,8 +266,12 @@ class Ledger:
 
     def free_lease(self) -> None:
         """Let the next one have it.  Nothing of the engine may be left."""
+        held = self.lease_lock.held
+        if held:
+            # Before, so that no other can have taken it earlier by our word.
+            logger.info("%s", fact("lease freed"))
         self.init_lock.release()
-        if self.lease_lock.held:
+        if held:
             self.lease_lock.release()
             # Unlocking alone makes no inotify event; this does.
             self._remove("lease")
@@ -277,8 +314,12 @@ class Ledger:
             else read_ticket(self.directory, name)
             for name in alive(self.directory, "ticket")
         ]
-        self.terms = read_terms(self._layout)
+        assert self._machine is not None  # `next_step` has asked
+        self.terms = read_terms(self._layout, self._machine)
         return plan(self.terms.budget, leases, tickets, self.terms.settings, boottime())
+
+    def _say_initialises(self) -> None:
+        logger.info("%s", fact("initialises"))
 
     def _path(self, kind: str) -> Path:
         return self.directory / f"{kind}-{self.name}.json"

@@ -91,6 +91,16 @@ class Lock:
         self._fd, self._kept = fd, True
         return True
 
+    def give_away(self) -> int:
+        """Return its descriptor, which the caller closes; the lock lives as long as that.
+
+        A copy that systemd keeps would prolong it: only for a lock that is not stored.
+        """
+        assert self._fd is not None
+        assert not self._kept
+        fd, self._fd = self._fd, None
+        return fd
+
     def release(self) -> None:
         """Free it, for its duplicate in systemd's store as well."""
         if self._fd is None:

@@ -11,6 +11,7 @@ import time
 import trio
 
 from spark_activator.errors import EngineFailed
+from spark_activator.facts import fact
 from spark_activator.protocol import Failed, Stopping
 from spark_activator.runner import history, memory, upstream
 from spark_activator.runner.course import Course
@@ -66,7 +67,9 @@ async def _drain(course: Course) -> None:
     tools.ledger.describe(LeaseState.YIELDING)
     tools.demand.ask_to_yield(course.ending.words)
     course.show(Phase.DRAINING, "requests in flight")
-    with trio.move_on_after(tools.model.timeouts.drain):
+    limit = tools.model.timeouts.drain
+    logger.info("%s", fact("drains", in_flight=tools.demand.in_flight, limit=limit))
+    with trio.move_on_after(limit):
         await tools.demand.wait_yielded()
     tools.demand.end_leaving()
 
@@ -94,7 +97,18 @@ async def remove_engine(course: Course) -> bool:
     tools = course.tools
     tools.ledger.describe(LeaseState.STOPPING, in_flight=0)
     course.show(Phase.STOPPING, "the engine to end")
+    why = course.ending.why
+    logger.info(
+        "%s",
+        fact(
+            "stops the engine",
+            activation=tools.ledger.lease.activation,
+            why="none" if why is None else why.name.lower(),
+        ),
+    )
     began = trio.current_time()
+    if course.before_end is None and not course.exited.is_set():
+        course.before_end = course.available
     while True:
         try:
             await tools.engine.stop()
@@ -118,7 +132,8 @@ async def reclaim(course: Course) -> None:
         return
     tools.ledger.describe(LeaseState.RECLAIMING)
     course.show(Phase.RECLAIMING, "its memory to come back")
-    missing = await memory.wait_returned(baseline, tools.model.memory)
+    owed = memory.Owed(baseline, tools.model.memory, course.before_end, course.used)
+    missing = await memory.wait_returned(course.gauge, owed, on_gpu=course.on_gpu)
     if missing:
         logger.warning("%.1f GiB of memory have not come back", missing / memory.GIB)
 

@@ -13,11 +13,13 @@ import threading
 import time
 import urllib.parse
 
+TOLD = "/root/told.jsonl"
+
 
 def ask(url, options, index):
     """Send one request and return how it ended."""
     began = time.monotonic()
-    told = {"index": index, "first": None, "events": 0, "text": ""}
+    told = {"index": index, "model": options.model, "first": None, "events": 0, "text": ""}
     body = {
         "model": options.model,
         "stream": not options.whole,
@@ -33,6 +35,7 @@ def ask(url, options, index):
         )
         answer = connection.getresponse()
         told["status"] = answer.status
+        told["id"] = answer.getheader("X-Spark-Request-Id")
         if answer.status != 200:
             told["ended"] = "refused"
             told["error"] = json.loads(answer.read())["error"]
@@ -84,6 +87,7 @@ def main():
     options.add_argument("--prompt", default="Tell me a story")
     options.add_argument("--count", type=int, default=1)
     options.add_argument("--every", type=float, default=0.0, help="seconds between two starts")
+    options.add_argument("--at", type=float, default=0.0, help="when to begin, seconds since 1970")
     options.add_argument("--max-tokens", type=int, default=16)
     options.add_argument("--leave-after", type=int, default=0, help="events")
     options.add_argument("--timeout", type=float, default=120.0)
@@ -92,12 +96,17 @@ def main():
     options = options.parse_args()
     # 1,000 of them at once: the default stack would be 8 MiB of address space each.
     threading.stack_size(256 * 1024)
+    if options.at:
+        threading.Event().wait(options.at - time.time())
     began, lock, threads = time.monotonic(), threading.Lock(), []
 
     def run(index):
         told = ask(options.url, options, index)
         with lock:
             print(json.dumps(told), flush=True)
+            # For whoever compares it with the journal afterwards.
+            with open(TOLD, "a") as file:
+                file.write(json.dumps({"id": told.get("id"), "ended": told["ended"]}) + "\n")
 
     for index in range(options.count):
         wait = began + index * options.every - time.monotonic()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from node import ROOT, Node
 from stack import Stack
+from witness import Witness
 
 HERE = Path(__file__).parent
 NODE = pytest.StashKey[Node]()
@@ -81,3 +82,21 @@ def stack(node: Node) -> Stack:
     subprocess.run([ROOT / "tests/setup_engine.sh", "demo"], check=True)
     node.load_image("spark-demo")
     return Stack(node)
+
+
+@pytest.fixture(scope="session")
+def witness(stack: Stack) -> Witness:
+    """Who has seen the node's journal since it booted."""
+    return Witness(stack.node)
+
+
+@pytest.fixture(autouse=True)
+def invariants(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After every test on the shared node, what must hold did hold."""
+    if "stack" not in request.fixturenames:
+        yield
+        return
+    witness: Witness = request.getfixturevalue("witness")
+    yield
+    wrong = witness.look()
+    assert not wrong, "\n".join(wrong)

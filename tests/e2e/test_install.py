@@ -94,6 +94,7 @@ def test_members_of_the_group_need_no_sudo(fresh: Node) -> None:
     fresh.exec("useradd --create-home --groups spark-activator member")
 
     fresh.exec("spark-model list", user="member")
+    fresh.exec("spark-model lease run --memory 1MiB -- true", user="member")
     # The journal of a unit that everybody else may not read.
     assert "spark-nginx" in fresh.exec("journalctl -q -u spark-nginx -n 5", user="member").out
 
@@ -109,7 +110,8 @@ def test_verify_is_silent_on_what_was_installed(fresh: Node) -> None:
         )
     )  # fmt: skip
     done = fresh.exec(
-        f"systemd-analyze verify --man=no {units} spark-nginx.service spark-models.path 2>&1"
+        f"systemd-analyze verify --man=no {units} spark-nginx.service spark-models.path"
+        " spark-lease.socket spark-lease@0.service 2>&1"
     )
 
     assert done.out == ""

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chaos import storm
+from chaos import all_served, running_engines, storm
+from logged import violations
 from runner_world import Activator, World, opened, process_model, until
 
 from spark_activator.protocol import Busy, Bye, Ready
@@ -23,15 +24,6 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield world
 
 
-def engines(world: World) -> list[int]:
-    return [
-        pid
-        for unit in world.engines.values()
-        if unit.process is not None and unit.process.poll() is None
-        for pid in unit.children()
-    ]
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
@@ -39,7 +31,12 @@ def engines(world: World) -> list[int]:
 )
 def test_never_two_engines_whatever_is_killed(world: World, seed: int) -> None:
     most, kills = storm(
-        world, NAMES, seed=seed, seconds=12, pause=(0.05, 0.4), count=lambda: len(engines(world))
+        world,
+        NAMES,
+        seed=seed,
+        seconds=12,
+        pause=(0.05, 0.4),
+        count=lambda: len(running_engines(world)),
     )
 
     assert most <= 1
@@ -52,5 +49,30 @@ def test_never_two_engines_whatever_is_killed(world: World, seed: int) -> None:
         activator.say(Bye())
         activator.close()
     until(lambda: all(is_free(world.layout.gpu / f"lease-{name}.lock") for name in NAMES))
-    until(lambda: engines(world) == [])
+    until(lambda: running_engines(world) == [])
+    print(f"{kills} kills")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    "seed", [21, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(22, 30))]
+)
+def test_kill_any_of_three_with_ten_waiters(world: World, seed: int) -> None:
+    most, kills = storm(
+        world,
+        NAMES,
+        seed=seed,
+        seconds=15,
+        pause=(0.05, 0.8),
+        count=lambda: len(running_engines(world)),
+        waiters=10,
+    )
+
+    assert most <= 1
+    assert kills > 10
+    all_served(world, NAMES, waiters=10, limit=60)
+    until(lambda: all(is_free(world.layout.gpu / f"lease-{name}.lock") for name in NAMES))
+    until(lambda: running_engines(world) == [])
+    assert violations(world.root) == []
     print(f"{kills} kills")

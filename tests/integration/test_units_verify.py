@@ -122,9 +122,11 @@ def test_a_wrong_key_in_a_drop_in_is_noticed(installed: Path, drop_in: str) -> N
         ("spark-model@qwen3.6-35b.service", 15),
         ("spark-runner@qwen3.6-35b.service", 25),
         ("spark-reaper@qwen3.6-35b.service", 25),
+        ("spark-lease@qwen3.6-35b.service", 25),
         ("spark-tcp@qwen3.6-35b.service", 15),
         ("spark-models.service", 15),
         ("spark-nginx.service", 20),
+        ("spark-drop-caches@demo_echo.service", 25),
         ("spark-engine@demo_echo.service", 40),
     ],
 )
