@@ -91,16 +91,32 @@ class Agent:
         self.model, self.calls = model, calls
         self.finished: float | None = None
         self._asked = 0.0
-        world.after(dice.uniform(0, 30), self._call)
+        self.tries = 0
+        world.after(self.first(), self._call)
+
+    # What it does, and when, in seconds; see `sharing_trace` for agents with a script.
+
+    patience, retry = PATIENCE, RETRY
+
+    def first(self) -> float:
+        return self.dice.uniform(0, 30)
+
+    def seconds(self) -> float:
+        return min(service(self.dice, 20.0), LONGEST_CALL)
+
+    def pause(self) -> float:
+        rests = self.dice.random() < 0.4
+        return self.dice.uniform(15, 90) if rests else self.dice.uniform(3, 10)
 
     def _call(self) -> None:
         self._asked = self.world.now
-        self._seconds = min(service(self.dice, 20.0), LONGEST_CALL)
+        self._seconds = self.seconds()
         self._try()
 
     def _try(self) -> None:
+        self.tries += 1
         request = Request(self.model, self._seconds, done=self._done)
-        self.world.after(PATIENCE, lambda: self._give_up(request))
+        self.world.after(self.patience, lambda: self._give_up(request))
         self.world.ask(request)
 
     def _give_up(self, request: Request) -> None:
@@ -110,7 +126,7 @@ class Agent:
     def _done(self, request: Request, how: str) -> None:
         if how != "served":
             self.waits.cut += how == "cut"
-            self.world.after(RETRY, self._try)
+            self.world.after(self.retry, self._try)
             return
         assert request.began is not None
         self.waits.add(self.model, request.began - self._asked)
@@ -118,9 +134,7 @@ class Agent:
         if self.calls == 0:
             self.finished = self.world.now
             return
-        rests = self.dice.random() < 0.4
-        pause = self.dice.uniform(15, 90) if rests else self.dice.uniform(3, 10)
-        self.world.after(pause, self._call)
+        self.world.after(self.pause(), self._call)
 
 
 @dataclass
