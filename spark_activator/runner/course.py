@@ -73,6 +73,9 @@ class Course:
         used: The most bytes that the engine took while it loaded, None where unknown.
         before_end: Bytes that were available before it was ended, None until then.
         last: The end of its log.
+        beside: Who held a lease when the engine began to initialise.
+        may_be_retried: The start before was no second try.
+        retried: It failed while somebody else went, and is tried once more.
         clues: What its log says of a start that fails.
     """
 
@@ -96,6 +99,9 @@ class Course:
         self.used: int | None = None
         self.before_end: int | None = None
         self.last = LastLines()
+        self.beside: frozenset[str] = frozenset()
+        self.may_be_retried = False
+        self.retried = False
         self.clues = Clues()
         self._began = trio.current_time()
         self._told_to_stop = told_to_stop

@@ -18,13 +18,13 @@ from spark_activator.catalog.frozen import config_hash
 from spark_activator.catalog.model import Model
 from spark_activator.errors import EngineFailed
 from spark_activator.layout import Layout
-from spark_activator.protocol import Answer, Control, Failed, Queued, Ready, Starting, Stopping
+from spark_activator.protocol import Failed, Queued, Stopping
 from spark_activator.runner import breaker_file, settings, starts
 from spark_activator.runner.activation import Activation
 from spark_activator.runner.board import Board
-from spark_activator.runner.breaker import Record
+from spark_activator.runner.commands import Commands
 from spark_activator.runner.course import Course, Tools
-from spark_activator.runner.demand import KEPT, Claim, Demand
+from spark_activator.runner.demand import KEPT, Demand
 from spark_activator.runner.door import Door
 from spark_activator.runner.ending import Ending, Why
 from spark_activator.runner.engines import Engines
@@ -64,7 +64,8 @@ class Runner:
         self._engines = Engines(layout, name)
         self._demand = Demand()
         self._board = Board(layout.state_file(name), name, self._demand)
-        self._door = Door(listener, self._demand, self._control)
+        commands = Commands(name, layout, self._demand, self._stop)
+        self._door = Door(listener, self._demand, commands.carry_out)
         self._ending: Ending | None = None
         self._terminated = False
         self._gave_up = False
@@ -72,6 +73,7 @@ class Runner:
         self._failed_at: float | None = None
         # A utility that went for an exclusive model comes back although nobody asks.
         self._returning = False
+        self._retried = False
 
     async def run(self, stored: dict[str, list[int]]) -> bool:
         """Run until nobody wants the model, with what systemd *stored* for us.
@@ -186,8 +188,10 @@ class Runner:
             clear_others,
         )
         course = Course(tools, ending, restored=restored, told_to_stop=lambda: self._terminated)
+        course.may_be_retried = not self._retried
         self._gave_up = not await Activation(course).live()
         self._returning = course.comes_back
+        self._retried = course.retried
 
     async def _abandon(self) -> None:
         """End an engine whose model cannot be read any more, and free its lease."""
@@ -214,68 +218,15 @@ class Runner:
     def _close(self) -> None:
         self._demand.close(Queued(1, (self._name,)))
 
-    # Control.
-
-    async def _control(self, control: Control) -> Answer:
-        match control.command:
-            case "stop":
-                return await self._stop()
-            case "warm":
-                return self._let_go() or await self._warm()
-            case "hold":
-                return await self._hold()
-            case "reset":
-                return self._reset()
-
-    async def _hold(self) -> Answer:
-        try:
-            # First, so that nobody starts it again while it stops.
-            breaker_file.hold(self._layout, self._name)
-        except OSError as error:
-            return Answer(ok=False, message=f"cannot hold '{self._name}': {error.strerror}")
-        await self._stop()
-        return Answer(ok=True, message=f"'{self._name}' is stopped, and held until it is warmed")
-
-    def _let_go(self) -> Answer | None:
-        try:
-            breaker_file.let_go(self._layout, self._name)
-        except OSError as error:
-            return Answer(ok=False, message=f"cannot end the hold: {error.strerror}")
-        return None
-
-    def _reset(self) -> Answer:
-        if not breaker_file.write(self._layout, self._name, Record()):
-            return Answer(ok=False, message=f"cannot forget the failed starts of '{self._name}'")
-        held = breaker_file.is_held(self._layout, self._name)
-        words = f"; it is held (run: spark-model warm {self._name})" if held else ""
-        return Answer(ok=True, message=f"failed starts of '{self._name}' are forgotten{words}")
-
-    async def _stop(self) -> Answer:
+    async def _stop(self) -> bool:
+        """End the activation that goes on and return when it is over; False without one."""
         ending = self._ending
         if ending is None:
-            return Answer(ok=True, message=f"'{self._name}' is not running")
+            return False
         ending.tell(Why.OPERATOR)
         while self._ending is ending:
             await self._demand.wait_change()
-        return Answer(ok=True, message=f"'{self._name}' is stopped")
-
-    async def _warm(self) -> Answer:
-        claim = Claim()
-        claim.in_flight, claim.waits = 0, True
-        self._demand.join(claim)
-        try:
-            async for line in claim.lines:
-                if isinstance(line, Ready):
-                    idle = settings.load_model(self._layout, self._name).timeouts.idle
-                    self._demand.keep(idle, 0)
-                    return Answer(ok=True, message=f"'{self._name}' is ready")
-                if isinstance(line, Failed):
-                    return Answer(ok=False, message=line.message)
-                if not isinstance(line, Queued | Starting):
-                    return Answer(ok=False, message=f"'{self._name}' was stopped")
-        finally:
-            self._demand.leave(claim, lost=False)
-        raise AssertionError  # the outbox is never closed
+        return True
 
     # The process.
 

@@ -38,9 +38,14 @@ async def dismiss(course: Course) -> None:
     """Tell the activators, and let them finish where there is something to finish."""
     demand, why = course.tools.demand, course.ending.why
     failure = _failure(course)
-    _tell_owner(course, failure)
     if course.started.is_set() and why in (Why.EXITED, Why.FAILED):
         course.last.log(course.how or f"did not start: {course.ending.words}")
+    if failure is not None and await _mismeasured(course, failure):
+        # Nobody is told: the next activation is for those who wait now.
+        logger.warning("%s, trying once more: another engine went meanwhile", failure.message)
+        course.retried = True
+        return
+    _tell_owner(course, failure)
     if failure is not None:
         logger.error("%s: %s", failure.code, failure.message)
         # Before it is said: whoever asks again then is refused where it has to be.
@@ -52,6 +57,22 @@ async def dismiss(course: Course) -> None:
         demand.dismiss(Stopping())
     else:
         await _drain(course)
+
+
+async def _mismeasured(course: Course, failure: EngineFailed) -> bool:
+    """Say whether the engine may have failed because memory came back while it measured.
+
+    What goes on purpose waits for `init.lock`; a person's stop and a crash do not.
+    """
+    if course.ready.is_set() or not course.started.is_set() or not course.may_be_retried:
+        return False
+    if failure.code != "start_failed" or not course.beside:
+        return False
+    try:
+        here = {lease.model for lease in await course.tools.ledger.others()}
+    except EngineFailed:
+        return False  # a directory that cannot be read: the failure is told
+    return not course.beside <= here
 
 
 def _tell_owner(course: Course, failure: EngineFailed | None) -> None:

@@ -127,6 +127,7 @@ async def _make_engine(course: Course) -> None:
     before = course.gauge.read().room(on_gpu=course.on_gpu)
     if not before.fits(need):
         raise await _short(course)
+    course.beside = frozenset(lease.model for lease in await tools.ledger.others())
     activation = upstream.new_activation()
     tools.ledger.describe(activation=activation, baseline=before.available)
     # From here on our death must not free the lease.

@@ -287,6 +287,29 @@ def test_idle_model_that_waits_to_go_is_taken_back(world: World) -> None:
     b.say(Bye())
 
 
+@pytest.mark.parametrize("disturbed", [True, False])
+def test_start_that_failed_while_another_engine_went_is_tried_once_more(
+    world: World, *, disturbed: bool
+) -> None:
+    world.share(replace(world.host, budget=THREE))
+    world.runner(process_model("a"))
+    fails = ("--load-time", "2", "--exit-at-start", "1", "--exit-phase", "graphs")
+    unit = world.runner(process_model("b", *fails))
+    a = served(world, "a")
+    b = come(world, "b")
+    until(lambda: world.state("b").get("phase") == "weights")
+    # By itself it goes only when `b` has initialised.
+    a.say(Bye())
+    a.close()
+
+    if disturbed:
+        assert control(world, "a", "stop").ok
+
+    # Once: then it is the engine's own fault, and is said.
+    assert b.wait(Failed).code == "start_failed"
+    assert unit.log.read_text().count("initialises:") == (2 if disturbed else 1)
+
+
 def test_what_a_switch_costs_is_measured(world: World) -> None:
     world.runner(process_model("a", "--load-time", "1"))
     served(world, "a").say(Bye())
