@@ -14,7 +14,7 @@ from spark_activator.cli import files
 from spark_activator.cli.units import Units
 from spark_activator.errors import FileProblems, UserError
 from spark_activator.layout import Layout
-from spark_activator.runner import footprint, history
+from spark_activator.runner import breaker, breaker_file, footprint, history
 from spark_activator.runner.footprint import Footprint
 from spark_activator.state import State
 
@@ -31,6 +31,8 @@ class Situation:
         state: What its runner says; None where there is none.
         lease: What its lease says of itself; None where it holds none.
         elapsed: Seconds since it got where it is.
+        held: Whether it was stopped until somebody warms it.
+        failed: The last start that failed since one worked, in words; empty without one.
         took: The most memory that its last starts took; None where none is recorded.
     """
 
@@ -42,6 +44,8 @@ class Situation:
     state: State | None
     lease: dict[str, Any] | None
     elapsed: float
+    held: bool = False
+    failed: str = ""
     took: Footprint | None = None
 
     @property
@@ -51,6 +55,8 @@ class Situation:
             return f"broken: {self.problem.splitlines()[0]}"
         if self.state is not None:
             return self.state.sentence()
+        if self.held:
+            return "held"
         if self.listening:
             return "listening"
         return "enabled, not listening" if self.enabled else "not enabled"
@@ -70,6 +76,8 @@ class Situation:
             "listening": self.listening,
             "state": asdict(self.state) | {"elapsed": self.elapsed} if self.state else None,
             "lease": self.lease,
+            "held": self.held,
+            "failed": self.failed or None,
         }
 
 
@@ -128,6 +136,8 @@ def look(layout: Layout, units: Units, name: str) -> Situation:
         state=state,
         lease=_read_object(layout, name) if state else None,
         elapsed=max(0.0, now - state.since) if state else 0.0,
+        held=breaker_file.is_held(layout, name),
+        failed=_last_failure(layout, name),
         took=_footprint(layout, model) if model else None,
     )
 
@@ -139,6 +149,19 @@ def read_state(layout: Layout, name: str) -> State | None:
         return State.from_json(text) if text is not None else None
     except ValueError:
         return None
+
+
+def _last_failure(layout: Layout, name: str) -> str:
+    text = files.read(layout.breaker(name))
+    try:
+        record = breaker.from_json(text) if text is not None else breaker.Record()
+    except ValueError:
+        return "not known, the record is broken"
+    if record.empty:
+        return ""
+    last = record.failures[-1]
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(last.time))
+    return f"{when}, {last.code}: {last.message}"
 
 
 def _footprint(layout: Layout, model: Model) -> Footprint | None:

@@ -57,6 +57,9 @@ def _details(situation: Situation) -> str:
         lines.append(("Took", _took(situation.took)))
     if situation.problem:
         lines.append(("Problem", situation.problem))
+    if situation.held:
+        lines.append(("Held", f"until: spark-model warm {situation.name}"))
+    lines.append(("Failed start", situation.failed))
     if situation.state:
         lines += _running(situation, situation.state)
     else:

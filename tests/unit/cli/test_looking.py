@@ -7,7 +7,8 @@ import pytest
 
 from spark_activator.catalog.frozen import config_hash
 from spark_activator.cli import models, show
-from spark_activator.runner import history
+from spark_activator.runner import breaker, breaker_file, history
+from spark_activator.runner.breaker import Cause, Failure, Record
 from spark_activator.state import Phase, State
 
 
@@ -161,3 +162,28 @@ def test_status_says_what_a_model_really_took(machine, out):
     assert "Took: 12.0 GiB at most, while it loaded (it took 12.0 GiB" in out()
     machine.run("status", "a", "--json")
     assert json.loads(out())["took"] == {"memory": 12 << 30, "verdict": "wasteful"}
+
+
+def test_status_says_that_it_is_held_and_how_the_last_start_failed(machine, out):
+    machine.freeze("a")
+    breaker_file.hold(machine.layout, "a")
+    failure = Failure(time.time(), Cause.OTHER, "start_failed", "exited with status 1", "x", 0)
+    record = breaker.after_failure(Record(), failure)
+    assert breaker_file.write(machine.layout, "a", record)
+
+    machine.run("status", "a")
+    said = out()
+
+    assert "Held: until: spark-model warm a" in said
+    assert "start_failed: exited with status 1" in said
+
+
+def test_status_of_a_broken_record_is_no_traceback(machine, out):
+    machine.freeze("a")
+    file = machine.layout.breaker("a")
+    file.parent.mkdir(parents=True)
+    file.write_text('{"fail')
+
+    machine.run("status", "a")
+
+    assert "Failed start: not known" in out()
