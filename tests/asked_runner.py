@@ -19,7 +19,8 @@ def runner(machine, name, answer):
         connection, _ = listener.accept()
         with connection, connection.makefile("rb") as lines:
             asked.extend((decode_hello(lines.readline()), decode_control(lines.readline())))
-            connection.sendall(answer)
+            if answer:
+                connection.sendall(answer)
 
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
