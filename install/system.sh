@@ -169,7 +169,7 @@ apply_catalog() {
 
 start_endpoint() {
     step 'endpoint: http://127.0.0.1:8009/v1'
-    for unit in spark-models.path spark-nginx.service; do
+    for unit in spark-models.path spark-drop-caches.socket spark-nginx.service; do
         if ! systemctl --quiet is-enabled $unit 2>/dev/null || ! systemctl --quiet is-active $unit; then
             run "see: journalctl -u $unit" systemctl enable --now $unit
         elif [ $unit = spark-nginx.service ] && [ "$NGINX_CHANGED" = yes ]; then
@@ -200,7 +200,7 @@ uninstall_system() {
     # Sockets first: what belongs to a model is part of its socket and goes along.
     # shellcheck disable=SC2046  # a list of names
     stop_units $(systemctl list-units --all --plain --no-legend 'spark-model@*.socket' | cut -d ' ' -f 1) \
-        spark-nginx.service spark-models.path
+        spark-nginx.service spark-models.path spark-drop-caches.socket
     # shellcheck disable=SC2046
     stop_units $(systemctl list-units --plain --no-legend 'spark-model@*' 'spark-runner@*' \
         'spark-engine@*' 'spark-reaper@*' 'spark-tcp@*' | cut -d ' ' -f 1)

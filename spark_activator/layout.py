@@ -1,8 +1,9 @@
 """Where everything lies, below the roots that the units hand down.
 
 The roots come from the environment of the unit (`SPARK_CONFIG`, `SPARK_STATE`,
-`SPARK_RUN`, `SPARK_SHARE`), so that the same code runs for the system, for a
-user manager and in tests.  Nothing else in the tree spells out a path.
+`SPARK_RUN`, `SPARK_SHARE`, and `SPARK_PROC` in tests), so that the same code runs
+for the system, for a user manager and in tests.  Nothing else in the tree spells
+out a path.
 """
 
 from __future__ import annotations
@@ -14,19 +15,21 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The four roots and every path below them.
+    """The roots and every path below them.
 
     Attributes:
         config: Host settings, the owner's models, frozen models.
         state: What survives a reboot: history, caches, remembered ports.
         run: What does not: sockets, locks, leases, state of the moment.
         share: The vendor catalog and unit templates.
+        proc: Where the kernel says how much memory there is.
     """
 
     config: Path
     state: Path
     run: Path
     share: Path
+    proc: Path = Path("/proc")
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Layout:
@@ -36,6 +39,7 @@ class Layout:
             state=Path(environ.get("SPARK_STATE", "/var/lib/spark-activator")),
             run=Path(environ.get("SPARK_RUN", "/run/spark-activator")),
             share=Path(environ.get("SPARK_SHARE", "/usr/share/spark-activator")),
+            proc=Path(environ.get("SPARK_PROC", "/proc")),
         )
 
     @property
@@ -97,6 +101,11 @@ class Layout:
     def tcp_socket(self, name: str) -> Path:
         """Where what is sent reaches the TCP port of an engine that has nothing else."""
         return self.run / "tcp" / f"{name}.sock"
+
+    @property
+    def drop_caches_socket(self) -> Path:
+        """Who connects here has the page cache dropped."""
+        return self.run / "drop-caches.sock"
 
     def upstream(self, name: str) -> Path:
         """Holds one directory an activation, in which the engine makes its socket."""

@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 PURE = (
     "errors", "catalog", "render", "http",
     "runner.plan", "runner.plan_rules", "runner.plan_scene", "runner.plan_values",
+    "runner.footprint", "runner.guard_rules", "runner.memory_values",
 )  # fmt: skip
 # The one place where the catalog meets the file system.
 EDGES = ("catalog.load",)

@@ -247,6 +247,7 @@ class World:
             "SPARK_STATE": str(layout.state),
             "SPARK_RUN": str(layout.run),
             "SPARK_SHARE": str(layout.share),
+            "SPARK_PROC": str(layout.proc),
             "DOCKER_HOST": f"unix://{docker_socket()}",
         }
 

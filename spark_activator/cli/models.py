@@ -14,6 +14,8 @@ from spark_activator.cli import files
 from spark_activator.cli.units import Units
 from spark_activator.errors import FileProblems, UserError
 from spark_activator.layout import Layout
+from spark_activator.runner import footprint, history
+from spark_activator.runner.footprint import Footprint
 from spark_activator.state import State
 
 
@@ -29,6 +31,7 @@ class Situation:
         state: What its runner says; None where there is none.
         lease: What its lease says of itself; None where it holds none.
         elapsed: Seconds since it got where it is.
+        took: The most memory that its last starts took; None where none is recorded.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Situation:
     state: State | None
     lease: dict[str, Any] | None
     elapsed: float
+    took: Footprint | None = None
 
     @property
     def sentence(self) -> str:
@@ -59,6 +63,7 @@ class Situation:
             "port": model.port if model else None,
             "engine": str(model.engine) if model else None,
             "memory": model.memory if model else None,
+            "took": {"memory": self.took.took, "verdict": self.took.verdict} if self.took else None,
             "summary": model.summary if model else None,
             "problem": self.problem or None,
             "enabled": self.enabled,
@@ -123,6 +128,7 @@ def look(layout: Layout, units: Units, name: str) -> Situation:
         state=state,
         lease=_read_object(layout, name) if state else None,
         elapsed=max(0.0, now - state.since) if state else 0.0,
+        took=_footprint(layout, model) if model else None,
     )
 
 
@@ -133,6 +139,11 @@ def read_state(layout: Layout, name: str) -> State | None:
         return State.from_json(text) if text is not None else None
     except ValueError:
         return None
+
+
+def _footprint(layout: Layout, model: Model) -> Footprint | None:
+    entries = history.read_last(layout.history(model.name))
+    return footprint.learned(entries, frozen.config_hash(model), model.memory)
 
 
 def _read_object(layout: Layout, name: str) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from spark_activator.cli import models, show
 from spark_activator.cli.models import Situation
 from spark_activator.cli.units import Units
 from spark_activator.layout import Layout
+from spark_activator.runner.footprint import Footprint
 from spark_activator.state import State
 
 
@@ -53,6 +54,7 @@ def _details(situation: Situation) -> str:
         enabled = "enabled" if situation.enabled else "not enabled"
         lines.append(("Socket", f"{socket} on port {model.port}, {enabled}"))
         lines.append(("Memory", format_size(model.memory)))
+        lines.append(("Took", _took(situation.took)))
     if situation.problem:
         lines.append(("Problem", situation.problem))
     if situation.state:
@@ -63,6 +65,13 @@ def _details(situation: Situation) -> str:
         lines.append(("Lease", _lease(situation.lease)))
     body = "\n".join(f"{label:>12}: {value}" for label, value in lines if value)
     return f"{situation.name}\n{body}"
+
+
+def _took(footprint: Footprint | None) -> str:
+    if footprint is None:
+        return ""
+    size = f"{footprint.took / (1 << 30):.1f} GiB at most, while it loaded"
+    return f"{size} ({footprint.sentence})" if footprint.sentence else size
 
 
 def _running(situation: Situation, state: State) -> list[tuple[str, str]]:

@@ -41,6 +41,7 @@ async def _load_weights(settings: Settings, memory: HeldMemory) -> None:
     )
     say(f"{label}:   0% Completed | 0/{shards} [00:00<?, ?it/s]")
     await _begin("weights", settings)
+    await _hold_steadily(memory, settings.faults.hold_memory, settings.faults.memory_rate)
     for shard in range(1, shards + 1):
         await _hold(memory, settings.faults.hold_memory * shard // shards)
         await trio.sleep_until(started + seconds * shard / shards)
@@ -51,6 +52,14 @@ async def _load_weights(settings: Settings, memory: HeldMemory) -> None:
             f"[{_clock(spent)}<{_clock(left)}, {shard / max(spent, 0.001):5.2f}it/s]"
         )
     info("default_loader.py:1", f"Loading weights took {trio.current_time() - started:.2f} seconds")
+
+
+async def _hold_steadily(memory: HeldMemory, size: int, rate: int) -> None:
+    """Take *size* bytes, *rate* a second; 0 leaves it to the shards."""
+    began = trio.current_time()
+    while rate and memory.size < size:
+        await _hold(memory, min(size, memory.size + STRIDE))
+        await trio.sleep_until(began + memory.size / rate)
 
 
 async def _hold(memory: HeldMemory, size: int) -> None:

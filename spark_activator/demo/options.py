@@ -153,6 +153,13 @@ def _add_faults(options: argparse.ArgumentParser) -> None:
         help="memory to really use, from the weights on",
     )
     faults.add_argument(
+        "--memory-rate",
+        type=size,
+        default=0,
+        metavar="SIZE",
+        help="how much of it is taken a second; 0 is a share with each shard (default: 0)",
+    )
+    faults.add_argument(
         "--keep-memory",
         type=_seconds,
         default=0.0,

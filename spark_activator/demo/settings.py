@@ -24,6 +24,7 @@ class Faults:
     dead_after_requests: int
     health_delay: float
     hold_memory: int
+    memory_rate: int
     keep_memory: float
     allow_faults: bool
 

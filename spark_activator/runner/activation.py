@@ -18,6 +18,7 @@ from spark_activator.runner import memory
 from spark_activator.runner.course import Course
 from spark_activator.runner.ending import Why
 from spark_activator.runner.gpu_files import boottime
+from spark_activator.runner.guard import watch_load
 from spark_activator.runner.lease import INIT_POLL
 from spark_activator.runner.plan import GiveWay, LeaseState, Plan, Reason
 from spark_activator.runner.refusals import shown
@@ -54,6 +55,7 @@ class Activation:
                 self._watch_demand,
                 self._watch_exit,
                 self._watch_stall,
+                self._guard,
                 self._watch_plan,
             )
             await dismiss(course)
@@ -84,6 +86,9 @@ class Activation:
         await self._course.started.wait()
         self._course.how = await self._tools.engine.follow(self._course.hear)
         self._course.exited.set()
+
+    async def _guard(self) -> None:
+        await watch_load(self._course)
 
     async def _watch_exit(self) -> None:
         await self._course.exited.wait()
@@ -116,11 +121,11 @@ class Activation:
     async def _watch_stall(self) -> None:
         course, model = self._course, self._tools.model
         await course.started.wait()
-        effort, available = 0.0, memory.read_memory().available
+        effort, available = 0.0, course.available
         while not course.ready.is_set():
             with trio.move_on_after(STALL_POLL):
                 await course.ready.wait()
-            now, free = await self._tools.engine.effort(), memory.read_memory().available
+            now, free = await self._tools.engine.effort(), course.available
             worked = now is not None and now > effort + STALL_EFFORT
             if worked or free < available - memory.STEP:
                 course.moved = trio.current_time()

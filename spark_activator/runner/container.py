@@ -151,6 +151,17 @@ class ContainerEngine:
         except (EngineFailed, Missing, KeyError, TypeError):
             return None
 
+    async def containers(self) -> frozenset[str]:
+        """See `engine.Engine.containers`."""
+        return frozenset(found.id for found in await find_all(self._dockerd, self._layout))
+
+    async def kill(self) -> None:
+        """See `engine.Engine.kill`: with its first process goes all that is in it."""
+        try:
+            await self._dockerd.call("kill the engine", lambda api: api.kill(self._id, "SIGKILL"))
+        except (Missing, Refused):
+            return  # it is gone, or has just ended
+
     async def stop(self) -> None:
         """See `engine.Engine.stop`."""
         if self.may_exist:

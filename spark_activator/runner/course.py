@@ -11,12 +11,14 @@ import trio
 
 from spark_activator.catalog.model import Keep, Lifecycle, Model
 from spark_activator.layout import Layout
-from spark_activator.runner import history
+from spark_activator.runner import history, settings
 from spark_activator.runner.board import Board
 from spark_activator.runner.demand import Demand
 from spark_activator.runner.ending import Ending, Why
 from spark_activator.runner.engine import Engine, LastLines
 from spark_activator.runner.lease import Ledger
+from spark_activator.runner.memory import Gauge, Memory
+from spark_activator.runner.plan import LeaseState
 from spark_activator.runner.progress import Tracker
 from spark_activator.state import Phase
 
@@ -62,8 +64,13 @@ class Course:
         exited: It has ended by itself, see *how*.
         answers: Its log no longer says how far it is: we ask it ourselves.
         moved: When the start last made progress.
+        host: What is true of the machine.
+        gauge: How much memory there is.
+        on_gpu: Whether the engine's memory is the GPU's.
+        served_before: Whether it served when a process before us ended.
         seconds: How long the start took, None until it is ready.
-        used: Bytes that the engine took, None where unknown.
+        used: The most bytes that the engine took while it loaded, None where unknown.
+        before_end: Bytes that were available before it was ended, None until then.
         last: The end of its log.
     """
 
@@ -79,8 +86,13 @@ class Course:
         self.how = ""
         self.answers = False
         self.moved = trio.current_time()
+        self.host = settings.load_host(tools.layout)
+        self.gauge = Gauge(tools.layout.proc, self.host)
+        self.on_gpu = tools.model.image is None or not tools.model.image.cpu
+        self.served_before = restored and tools.ledger.lease.state is not LeaseState.STARTING
         self.seconds: float | None = None
         self.used: int | None = None
+        self.before_end: int | None = None
         self.last = LastLines()
         self._began = trio.current_time()
         self._told_to_stop = told_to_stop
@@ -94,6 +106,13 @@ class Course:
         self.moved = trio.current_time()
         if self._tracker.hear(line) and not self.answers and self.ending.why is None:
             self.show_progress()
+
+    def note_memory(self, reading: Memory) -> None:
+        """Take in a reading of the time in which it alone initialises."""
+        baseline = self.tools.ledger.lease.baseline
+        if baseline is not None and not self.restored:
+            taken = baseline - reading.room(on_gpu=self.on_gpu).available
+            self.used = max(0, self.used or 0, taken)
 
     def show_progress(self) -> None:
         """Show what the log says of the start."""
@@ -123,6 +142,11 @@ class Course:
         """Whether it went for somebody, and comes back by itself."""
         utility = self.tools.model.lifecycle is Lifecycle.UTILITY
         return self.stays and utility and self.ending.why is Why.YIELD
+
+    @property
+    def available(self) -> int:
+        """Bytes that are available where the engine takes its memory."""
+        return self.gauge.read().room(on_gpu=self.on_gpu).available
 
     def told_to_stop(self) -> bool:
         """Say whether the process has to go, also where this ends for another reason."""

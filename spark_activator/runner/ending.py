@@ -47,6 +47,11 @@ class Ending:
             self._on_told()
             self._told.set()
 
+    def explain(self, told: EngineFailed, better: EngineFailed) -> None:
+        """Say more of the failure *told*, where that is why it ends."""
+        if self.failure is told:
+            self.words, self.failure = better.message, better
+
     async def run(
         self, main: Callable[[], Awaitable[None]], *watchers: Callable[[], Awaitable[None]]
     ) -> None:

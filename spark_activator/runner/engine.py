@@ -52,6 +52,22 @@ class Engine(Protocol):
         """Return a number that grows while it works (CPU seconds), None where unknown."""
         ...
 
+    async def containers(self) -> frozenset[str]:
+        """Return the ids of all containers of this installation, none where it has none.
+
+        Raises:
+            EngineFailed: It cannot be seen which there are.
+        """
+        ...
+
+    async def kill(self) -> None:
+        """End it at once, without its grace; `stop` has to be called all the same.
+
+        Raises:
+            EngineFailed: It could not be told to.
+        """
+        ...
+
     async def stop(self) -> None:
         """End it, with its grace; on return nothing of it is left.
 

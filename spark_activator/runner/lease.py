@@ -21,6 +21,7 @@ from typing import TypedDict, TypeVar, Unpack
 import trio
 
 from spark_activator import notify
+from spark_activator.catalog.host import HostSettings
 from spark_activator.facts import fact
 from spark_activator.layout import Layout
 from spark_activator.runner.gpu_files import (
@@ -33,6 +34,7 @@ from spark_activator.runner.gpu_files import (
     unwritable,
 )
 from spark_activator.runner.lock import Lock, write_json
+from spark_activator.runner.memory import Gauge, Memory
 from spark_activator.runner.plan import Lease, LeaseState, Plan, Ticket, plan
 from spark_activator.runner.terms import Terms, read_terms
 
@@ -81,6 +83,7 @@ class Ledger:
         self._lease = Lease(name)
         self._ticket = Ticket(name)
         self._unwritten = False
+        self._machine: Memory | None = None
 
     @property
     def lease(self) -> Lease:
@@ -164,12 +167,28 @@ class Ledger:
         Raises:
             EngineFailed: The directory cannot be used.
         """
+        if self._machine is None:
+            gauge = Gauge(self._layout.proc, HostSettings())
+            self._machine = await trio.to_thread.run_sync(gauge.read)
 
         def both() -> T:
             before()
             return act(self._plan())
 
         return await self.under_plan(both)
+
+    async def others(self) -> list[Lease]:
+        """Return the leases that are not ours.
+
+        Raises:
+            EngineFailed: The directory cannot be used.
+        """
+
+        def look() -> list[Lease]:
+            names = alive(self.directory, "lease")
+            return [read_lease(self.directory, name) for name in names if name != self.name]
+
+        return await self.under_plan(look)
 
     def take_lease(self, lease: Lease) -> bool:
         """Take the lease; call it from `next_step`.  The ticket goes when systemd has a copy."""
@@ -295,7 +314,8 @@ class Ledger:
             else read_ticket(self.directory, name)
             for name in alive(self.directory, "ticket")
         ]
-        self.terms = read_terms(self._layout)
+        assert self._machine is not None  # `next_step` has asked
+        self.terms = read_terms(self._layout, self._machine)
         return plan(self.terms.budget, leases, tickets, self.terms.settings, boottime())
 
     def _say_initialises(self) -> None:

@@ -12,7 +12,7 @@ from spark_activator.errors import EngineFailed
 from spark_activator.layout import Layout
 from spark_activator.runner import spec, upstream
 from spark_activator.runner.dockerd import Dockerd, Missing
-from spark_activator.runner.memory import read_memory
+from spark_activator.runner.memory import Gauge
 
 JOURNALD = "/run/systemd/journal/socket"
 # What the nvidia runtime would give, named, so that a daemon-reload leaves it.
@@ -52,7 +52,7 @@ async def prepare(
         group=group,
         cache=str(cache),
         files=str(layout.state / "files"),
-        memory=read_memory().total,
+        memory=Gauge(layout.proc, host).read().leased.total,
         hub=hub,
         gpu=gpu,
         nodes=_gpu_nodes() if gpu is Gpu.RUNTIME else (),

@@ -128,6 +128,19 @@ class ProcessEngine:
         """See `engine.Engine.effort`: its log has to do."""
         return None
 
+    async def containers(self) -> frozenset[str]:
+        """See `engine.Engine.containers`: asking Docker would start it."""
+        await trio.lowlevel.checkpoint()
+        return frozenset()
+
+    async def kill(self) -> None:
+        """See `engine.Engine.kill`."""
+        try:
+            await self._send({"stop": {"grace": 0.0}})
+        except _LostError as error:
+            words = f"the supervisor of '{self._name}' was lost"
+            raise EngineFailed("start_failed", words) from error
+
     async def stop(self) -> None:
         """See `engine.Engine.stop`."""
         # The second time with a connection of our own, where the first was lost.

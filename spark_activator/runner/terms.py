@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spark_activator.layout import Layout
-from spark_activator.runner import memory, settings
+from spark_activator.runner import settings
 from spark_activator.runner.gpu_files import boottime, read_pause
+from spark_activator.runner.memory_values import Memory, budget_of
 from spark_activator.runner.plan import Settings
 
 
@@ -22,10 +23,14 @@ class Terms:
     settings: Settings
 
 
-def read_terms(layout: Layout) -> Terms:
-    """Read them; what cannot be read has its default."""
+def read_terms(layout: Layout, machine: Memory) -> Terms:
+    """Read them; what cannot be read has its default.
+
+    Args:
+        layout: Where they are.
+        machine: How much memory there is.  That does not change, and asking the
+            driver for it can take a second, which is not for under the lock.
+    """
     host = settings.load_host(layout)
-    reading = memory.read_memory()
-    budget = host.budget if host.budget is not None else reading.total - reading.floor
     pause = read_pause(layout.gpu, boottime())
-    return Terms(budget, Settings(host.contention, pause, host.pace))
+    return Terms(budget_of(host, machine), Settings(host.contention, pause, host.pace))

@@ -107,6 +107,8 @@ async def remove_engine(course: Course) -> bool:
         ),
     )
     began = trio.current_time()
+    if course.before_end is None and not course.exited.is_set():
+        course.before_end = course.available
     while True:
         try:
             await tools.engine.stop()
@@ -130,7 +132,8 @@ async def reclaim(course: Course) -> None:
         return
     tools.ledger.describe(LeaseState.RECLAIMING)
     course.show(Phase.RECLAIMING, "its memory to come back")
-    missing = await memory.wait_returned(baseline, tools.model.memory)
+    owed = memory.Owed(baseline, tools.model.memory, course.before_end, course.used)
+    missing = await memory.wait_returned(course.gauge, owed, on_gpu=course.on_gpu)
     if missing:
         logger.warning("%.1f GiB of memory have not come back", missing / memory.GIB)
 

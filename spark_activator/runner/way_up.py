@@ -11,12 +11,15 @@ import trio
 
 from spark_activator import notify
 from spark_activator.errors import EngineFailed
-from spark_activator.runner import memory, readiness, upstream
+from spark_activator.runner import caches, memory, readiness, upstream
 from spark_activator.runner.course import Course
 from spark_activator.runner.demand import KEPT
 from spark_activator.runner.ending import Why
+from spark_activator.runner.footprint import Footprint
 from spark_activator.runner.gpu_files import boottime
+from spark_activator.runner.holders import who_has_memory
 from spark_activator.runner.plan import LeaseState
+from spark_activator.runner.plan_values import GOING
 from spark_activator.runner.way_down import ASK_AGAIN, failed_line
 from spark_activator.state import Phase
 
@@ -52,8 +55,7 @@ async def bring_up(course: Course) -> None:
         return  # told in the same moment: nobody must hear that it is ready
     tools.ledger.initialised()
     course.seconds = course.since_start()
-    if tools.ledger.lease.baseline is not None:
-        course.used = tools.ledger.lease.baseline - memory.read_memory().available
+    _judge_footprint(course)
     _describe_ready(course)
     course.show(Phase.READY)
     course.ready.set()
@@ -113,11 +115,17 @@ async def _make_engine(course: Course) -> None:
     tools, need = course.tools, course.tools.model.memory
     await tools.clear_others()
     course.show(Phase.MEMORY, f"{need / memory.GIB:.1f} GiB of free memory")
-    await memory.wait_free(need)
+    # The first reading may load the driver.
+    reading = await trio.to_thread.run_sync(course.gauge.read)
+    await caches.make_room(course, reading)
+    await _wait_free(course)
     course.show(Phase.MEMORY, "another engine that initialises")
     await tools.ledger.take_init_lock()
     # Whoever initialised before us may have taken more than its lease.
-    before = memory.check_free(need)
+    await caches.make_room(course, course.gauge.read())
+    before = course.gauge.read().room(on_gpu=course.on_gpu)
+    if not before.fits(need):
+        raise await _short(course)
     activation = upstream.new_activation()
     tools.ledger.describe(activation=activation, baseline=before.available)
     # From here on our death must not free the lease.
@@ -126,6 +134,34 @@ async def _make_engine(course: Course) -> None:
         raise EngineFailed("start_failed", words)
     course.show(Phase.CONTAINER)
     await tools.engine.start(activation)
+
+
+async def _wait_free(course: Course) -> None:
+    need, ledger = course.tools.model.memory, course.tools.ledger
+    possible = course.gauge.read().room(on_gpu=course.on_gpu).can_ever_fit(need)
+    while not await memory.wait_free(course.gauge, need, on_gpu=course.on_gpu):
+        # Who is on its way out may keep its memory for longer than one that
+        # stalls; its own runner says when no more of it is coming.
+        going = any(lease.state in GOING for lease in await ledger.others())
+        if not (possible and going):
+            raise await _short(course)
+
+
+async def _short(course: Course) -> EngineFailed:
+    tools = course.tools
+    who = await who_has_memory(tools.ledger, tools.engine, course.gauge)
+    room = course.gauge.read().room(on_gpu=course.on_gpu)
+    return memory.short(tools.model.memory, room, who)
+
+
+def _judge_footprint(course: Course) -> None:
+    if course.served_before:
+        return
+    course.note_memory(course.gauge.read())
+    if course.used is not None:
+        words = Footprint(course.tools.model.memory, course.used).sentence
+        if words:
+            logger.warning("The memory of '%s': %s", course.tools.model.name, words)
 
 
 async def _wait_ready(course: Course) -> None:

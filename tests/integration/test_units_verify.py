@@ -125,6 +125,7 @@ def test_a_wrong_key_in_a_drop_in_is_noticed(installed: Path, drop_in: str) -> N
         ("spark-tcp@qwen3.6-35b.service", 15),
         ("spark-models.service", 15),
         ("spark-nginx.service", 20),
+        ("spark-drop-caches@demo_echo.service", 25),
         ("spark-engine@demo_echo.service", 40),
     ],
 )

@@ -5,7 +5,9 @@ import time
 
 import pytest
 
-from spark_activator.cli import show
+from spark_activator.catalog.frozen import config_hash
+from spark_activator.cli import models, show
+from spark_activator.runner import history
 from spark_activator.state import Phase, State
 
 
@@ -145,3 +147,17 @@ def test_nearest_name_is_in_the_hint(machine, capsys):
 )
 def test_spans_have_the_two_greatest_units(seconds, words):
     assert show.span(seconds) == words
+
+
+def test_status_says_what_a_model_really_took(machine, out):
+    machine.freeze("a", memory=20 << 30)
+    model = models.load(machine.layout, "a")
+    machine.run("status", "a")
+    assert "Took" not in out()
+
+    entry = {"config": config_hash(model), "memory": 12 << 30}
+    history.append(machine.layout.history("a"), entry)
+    machine.run("status", "a")
+    assert "Took: 12.0 GiB at most, while it loaded (it took 12.0 GiB" in out()
+    machine.run("status", "a", "--json")
+    assert json.loads(out())["took"] == {"memory": 12 << 30, "verdict": "wasteful"}
