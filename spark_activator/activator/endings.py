@@ -11,7 +11,7 @@ from spark_activator.facts import fact
 class Outcome(StrEnum):
     """Every way in which a request can end, but the death of this process."""
 
-    ANSWERED = "answered"  # by the engine, whatever its status, to the end
+    ANSWERED = "answered"  # by the engine, whatever its status, until it closed
     REFUSED = "refused"  # by us, with a code of `REFUSALS`
     LEFT = "left"  # the client went before its answer was complete
     CUT = "cut"  # the answer broke off, and the client could see it

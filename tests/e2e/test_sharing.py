@@ -127,6 +127,32 @@ def test_a_model_that_is_always_kept_goes_for_nobody(stack: Stack) -> None:
         assert stack.state(PINNED.name)["phase"] == "ready"
 
 
+@pytest.mark.parametrize("kept", [4, 20])
+def test_the_next_start_waits_for_the_memory_and_not_for_a_timer(stack: Stack, kept: int) -> None:
+    large = Demo("share-large", 18348, QUICK, idle=600, extra={"memory": "2GiB"})
+    held = "/run/share-held"
+    with stack.sharing("2GiB"), stack.enabled(large, B):
+        started(stack, large)
+        # A container's memory goes with it: a file in memory stands in for a driver's.
+        stack.node.exec(f"fallocate -l 2GiB {held}")
+        try:
+            waiting = stack.asking(B.url, B.name)
+            stack.wait_for_phase(large.name, "reclaiming")
+            assert stack.containers(large.name) == []
+            stack.node.exec(f"sleep {kept}")
+            assert stack.state(large.name)["phase"] == "reclaiming"
+            assert stack.containers(B.name) == []
+            back = boottime(stack)
+        finally:
+            stack.node.exec(f"rm {held}")
+        [told] = finish(waiting)
+
+        assert told["ended"] == "complete"
+        taken = last(stack, B.name, "lease taken").at
+        assert back < taken < back + 2 * LOOK
+        stack.node.exec(f"! journalctl -b -u spark-runner@{large.name} | grep 'not come back'")
+
+
 @pytest.mark.parametrize("rounds", [10, pytest.param(200, marks=pytest.mark.long)])
 def test_storm_of_two_first_requests_in_the_same_millisecond(stack: Stack, rounds: int) -> None:
     one = Demo("storm-one", 18346, ("--tokens-per-second", "100"), idle=1)

@@ -133,6 +133,15 @@ def test_clients_and_journal_agree() -> None:
     assert len(checker.compare([{"id": "9", "ended": "complete"}])) == 1
 
 
+def test_a_client_may_see_that_an_engine_died_where_the_activator_does_not() -> None:
+    cut = {"id": "1", "ended": "cut"}
+    for why, wrong in (("exited", 0), ("yield", 1)):
+        checker = Checker()
+        stop = (4.3, "runner", "a", "stops the engine", {"activation": "aa", "why": why})
+        checker.take_in(events(*GOOD[:9], stop))
+        assert len(checker.compare([cut])) == wrong
+
+
 def test_reads_the_journal_in_the_order_of_the_writers_stamps() -> None:
     lines = [
         {"_SYSTEMD_UNIT": "spark-runner@b.service", "MESSAGE": "lease taken: memory=1 at=7.200000",
