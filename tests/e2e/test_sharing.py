@@ -129,12 +129,16 @@ def test_a_model_that_is_always_kept_goes_for_nobody(stack: Stack) -> None:
 
 @pytest.mark.parametrize("kept", [4, 20])
 def test_the_next_start_waits_for_the_memory_and_not_for_a_timer(stack: Stack, kept: int) -> None:
-    large = Demo("share-large", 18348, QUICK, idle=600, extra={"memory": "2GiB"})
+    large = Demo("share-large", 18348, ("--load-time", "4"), idle=600, extra={"memory": "2GiB"})
     held = "/run/share-held"
     with stack.sharing("2GiB"), stack.enabled(large, B):
-        started(stack, large)
-        # A container's memory goes with it: a file in memory stands in for a driver's.
+        # A container's memory goes with it: a file in memory, made while it loads and
+        # taken for its own, stands in for what a driver gives back later.
+        client = stack.asking(large.url, large.name)
+        stack.wait_for_phase(large.name, "weights")
         stack.node.exec(f"fallocate -l 2GiB {held}")
+        [told] = finish(client)
+        assert told["ended"] == "complete"
         try:
             waiting = stack.asking(B.url, B.name)
             stack.wait_for_phase(large.name, "reclaiming")
