@@ -18,7 +18,7 @@ from spark_activator.runner import logs
 
 logger = logging.getLogger(__name__)
 
-# As long as `events.MAX_LINE`; whoever sends more is no runner of ours.
+# More than `events.line` makes; whoever sends more is no runner of ours.
 MAX_LINE = 8192
 CREDENTIAL = "host.json"
 

@@ -9,46 +9,64 @@ from __future__ import annotations
 import json
 import logging
 import socket
-import time
+from datetime import UTC, datetime
+from enum import StrEnum
 
 from spark_activator.layout import Layout
 from spark_activator.runner import settings
 
 logger = logging.getLogger(__name__)
 
-# An empty socket buffer takes this much at once, so that sending never waits.
-MAX_LINE = 8192
+# Characters.  JSON makes at most six bytes of one, so that a line stays below
+# `event_command.MAX_LINE`; an empty socket buffer takes that at once.
 MAX_MESSAGE = 1000
 
 
-def tell(
-    layout: Layout, event: str, model: str, *, code: str = "", message: str = "", to: str = ""
-) -> None:
-    """Send one event, where the owner has a command for them.
+class Event(StrEnum):
+    """What the owner's command is told."""
 
-    Args:
-        layout: Where the socket is.
-        event: `failed`, `breaker_open` or `evicted`.
-        model: Whose.
-        code: A key of `errors.REFUSALS`, where one fits.
-        message: For a person.
-        to: The model that it went for.
-    """
-    if not settings.load_host(layout).on_event:
-        return
+    FAILED = "failed"
+    BREAKER_OPEN = "breaker_open"
+    EVICTED = "evicted"
+
+
+def line(
+    event: Event, model: str, at: datetime, *, code: str = "", message: str = "", to: str = ""
+) -> bytes:
+    """Return the line that says *event*; *at* is in UTC, for the others see `tell`."""
     body = {
         "event": event,
         "model": model,
-        "time": int(time.time()),
+        "time": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "code": code,
         "message": message[:MAX_MESSAGE],
-        "to": to,
+        "for": to,
     }
-    line = json.dumps(body, separators=(",", ":")).encode() + b"\n"
+    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    # An engine's words may hold half a character.
+    return text.encode("utf-8", "replace") + b"\n"
+
+
+def tell(
+    layout: Layout, event: Event, model: str, *, code: str = "", message: str = "", to: str = ""
+) -> None:
+    """Send one event, where the owner has a command for them.  Never waits, never raises.
+
+    Args:
+        layout: Where the socket is.
+        event: What happened.
+        model: Whose.
+        code: A key of `errors.REFUSALS`, where one fits.
+        message: For a person; cut after `MAX_MESSAGE`.
+        to: The model that it had to go for.
+    """
+    if not settings.load_host(layout).on_event:
+        return
+    said = line(event, model, datetime.now(UTC), code=code, message=message, to=to)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
             sock.connect(str(layout.event_socket))
-            sock.send(line)
+            sock.send(said)
     except FileNotFoundError:
         logger.debug("Nobody listens for events, ignoring '%s'", event)
     except OSError as error:

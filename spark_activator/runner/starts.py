@@ -26,6 +26,7 @@ from spark_activator.runner.breaker import Cause, Failure, Open
 from spark_activator.runner.course import Course
 from spark_activator.runner.dockerd import Dockerd
 from spark_activator.runner.ending import Why
+from spark_activator.runner.events import Event
 from spark_activator.runner.lease import Ledger
 from spark_activator.runner.memory import Gauge
 
@@ -100,7 +101,7 @@ async def failed(course: Course, failure: EngineFailed) -> None:
     if refused is not None:
         line = _refusal(layout, model, refused, now)
         logger.error("breaker open: %s", line.message)
-        events.tell(layout, "breaker_open", model.name, code=line.code, message=line.message)
+        events.tell(layout, Event.BREAKER_OPEN, model.name, code=line.code, message=line.message)
 
 
 def worked(course: Course) -> None:

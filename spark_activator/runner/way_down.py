@@ -16,6 +16,7 @@ from spark_activator.protocol import Failed, Stopping
 from spark_activator.runner import events, history, memory, starts, upstream
 from spark_activator.runner.course import Course
 from spark_activator.runner.ending import Why
+from spark_activator.runner.events import Event
 from spark_activator.runner.gpu_files import boottime
 from spark_activator.runner.lease import INIT_POLL
 from spark_activator.runner.plan import LeaseState
@@ -77,13 +78,13 @@ async def _mismeasured(course: Course, failure: EngineFailed) -> bool:
 
 def _tell_owner(course: Course, failure: EngineFailed | None) -> None:
     layout, name, ending = course.tools.layout, course.tools.model.name, course.ending
-    if ending.why is Why.YIELD:
-        events.tell(layout, "evicted", name, message=ending.words, to=ending.to)
+    if ending.why is Why.YIELD and ending.to:  # it goes for nobody where the GPU is paused
+        events.tell(layout, Event.EVICTED, name, message=ending.words, to=ending.to)
     elif failure is not None and ending.why in (Why.FAILED, Why.EXITED):
-        events.tell(layout, "failed", name, code=failure.code, message=failure.message)
+        events.tell(layout, Event.FAILED, name, code=failure.code, message=failure.message)
     elif ending.why is Why.EXITED:
         words = f"the engine of '{name}' {course.how}"
-        events.tell(layout, "failed", name, code="engine_died", message=words)
+        events.tell(layout, Event.FAILED, name, code="engine_died", message=words)
 
 
 def _failure(course: Course) -> EngineFailed | None:

@@ -82,7 +82,7 @@ class Stack:
             self.node.exec("spark-model apply")
 
     @contextmanager
-    def sharing(self, budget: str = "256MiB", **more: str) -> Iterator[None]:
+    def sharing(self, budget: str = "256MiB", **more: str | list[str]) -> Iterator[None]:
         """Have the host settings say how the GPU is shared; the defaults again at the end.
 
         With the default budget one `Demo` fits.  What takes minutes takes moments:
