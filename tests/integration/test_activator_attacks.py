@@ -357,7 +357,7 @@ async def test_log_has_nothing_of_bodies_queries_or_endless_paths(
         )
         await stage.ask(b"GET /a\x1b[31m HTTP/1.1\r\nHost: a\r\n\r\n")
     log = stage.log()
-    assert "POST /v1/completions: 200" in log
+    assert "asked=POST:/v1/completions outcome=answered code=200" in log
     assert "geheim" not in log
     assert "Traceback" not in log
     assert "\x1b" not in log
