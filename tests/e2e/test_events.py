@@ -17,11 +17,12 @@ BROKEN = Demo("event-broken", 18385, ("--exit-at-start", "3"), idle=20)
 
 
 def test_failures_are_said_and_the_breaker_opens(stack: Stack) -> None:
-    node = stack.node
+    node, cursor = stack.node, now(stack)
     node.write("/etc/spark-activator/host.yaml", "on_event: [cat]\n")
     node.exec("spark-model apply")
     try:
         with stack.enabled(MODEL):
+            node.exec(f"spark-model reset {MODEL.name}")
             for _ in range(2):
                 warmed = node.exec(f"spark-model warm {MODEL.name}", check=False, timeout=60)
                 assert warmed.rc == 1
@@ -29,9 +30,7 @@ def test_failures_are_said_and_the_breaker_opens(stack: Stack) -> None:
             refused = node.exec(f"spark-model warm {MODEL.name}", check=False)
             assert f"spark-model reset {MODEL.name}" in refused.err
 
-            node.wait("journalctl -t spark-event -o cat | grep breaker_open")
-            lines = node.exec("journalctl -t spark-event -o cat | grep ^{").out.splitlines()
-            said = [json.loads(line) for line in lines]
+            said = said_since(stack, cursor, 3)
             assert sorted(line["event"] for line in said) == ["breaker_open", "failed", "failed"]
             users = node.exec("journalctl -t spark-event -o json | grep -o '_UID\":\"[0-9]*'").out
             uid = node.exec("id -u spark-event").out.strip()
@@ -53,7 +52,8 @@ def now(stack: Stack) -> str:
 
 def said_since(stack: Stack, cursor: str, count: int) -> list[dict[str, Any]]:
     """Wait until the command got *count* lines, and return all that it got."""
-    told = f"journalctl -t spark-event -o cat --after-cursor '{cursor}' | grep '^{{'"
+    # Not by -t: with a filter, journalctl 252 leaves out the first line after a cursor.
+    told = f"journalctl -o cat --after-cursor '{cursor}' | grep '^{{\"event\"'"
     stack.node.wait(f'[ "$({told} | wc -l)" -ge {count} ]')
     return [json.loads(line) for line in stack.node.exec(told).out.splitlines()]
 
@@ -102,6 +102,7 @@ def test_nobody_waits_for_a_command_that_hangs(stack: Stack) -> None:
 def test_a_command_that_fails_disturbs_nobody(stack: Stack) -> None:
     node, cursor = stack.node, now(stack)
     with stack.sharing(on_event=["sh", "-c", "cat; exit 3"]), stack.enabled(FIRST, BROKEN):
+        node.exec(f"spark-model reset {BROKEN.name}")
         warmed = node.exec(f"spark-model warm {BROKEN.name}", check=False, timeout=60)
         assert "exited with status 3" in warmed.err
         [line] = said_since(stack, cursor, 1)

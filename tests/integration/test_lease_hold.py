@@ -20,7 +20,7 @@ from spark_activator.protocol import Busy, Failed, Ready
 from spark_activator.runner.view import look
 from spark_activator.runner.watch import DirectoryWatch
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 CLOCK = re.compile(r"until (?:\d{4}-\d\d-\d\d )?(\d\d):(\d\d):(\d\d)")
 DAY = 86400
 

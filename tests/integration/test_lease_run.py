@@ -15,7 +15,7 @@ from runner_world import Activator, World, opened, process_model, until
 
 from spark_activator.protocol import Busy, Failed, Ready
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 
 @pytest.fixture

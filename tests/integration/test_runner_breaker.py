@@ -16,6 +16,9 @@ from spark_activator.catalog.model import Model
 from spark_activator.protocol import Busy, Failed, Ready
 from spark_activator.runner import breaker
 
+# Each waits for what takes real time.
+pytestmark = pytest.mark.slow
+
 FAILS = process_model("a", "--exit-at-start", "3")
 USAGE = "engine: error: unrecognized arguments: --fast"
 

@@ -22,7 +22,7 @@ from spark_activator.catalog.model import ContainerOptions, Engine, Model, Sourc
 from spark_activator.protocol import Bye, Stopping
 from spark_activator.runner.sglang import BRIDGE
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 # Echoes what comes on port 8123, and says how its client ended.
 ECHO = """

@@ -19,6 +19,9 @@ from spark_activator.protocol import Busy, Bye, Failed, Queued, Ready, Stopping,
 from spark_activator.runner.gpu_files import boottime
 from spark_activator.runner.lock import is_free, write_json
 
+# Each waits for what takes real time.
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 # The budget of three models of the default size.
 THREE = 3 * 64 * MIB
