@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from spark_activator.runner import refusals
+
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Lay out *rows* below *head* in columns; the last column is not padded."""
@@ -29,7 +31,4 @@ def span(seconds: float) -> str:
 
 def clock(stamp: float) -> str:
     """Say when *stamp*, of CLOCK_BOOTTIME, is on the clock on the wall."""
-    left = stamp - time.clock_gettime(time.CLOCK_BOOTTIME)
-    at = time.localtime(time.time() + left)
-    today = at[:3] == time.localtime()[:3]
-    return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S", at)
+    return refusals.clock(stamp - time.clock_gettime(time.CLOCK_BOOTTIME))

@@ -21,7 +21,7 @@ def refused(ticket: Ticket, step: Refuse, *, budget: int, now: float) -> EngineF
     end, retry = "", None
     if step.until is not None:
         left = max(1.0, step.until - now)
-        end = f" until {time.strftime('%H:%M:%S', time.localtime(time.time() + left))}"
+        end = f" until {clock(left)}"
         retry = min(math.ceil(left), LONGEST_RETRY)
     match step.why:
         case Refusal.TOO_BIG:
@@ -41,6 +41,13 @@ def refused(ticket: Ticket, step: Refuse, *, budget: int, now: float) -> EngineF
             return EngineFailed(
                 "gpu_held", f"{words} (see: spark-model lease show)", retry_after=retry
             )
+
+
+def clock(left: float) -> str:
+    """Say what the clock on the wall shows in *left* seconds, with the date where that changes."""
+    at = time.localtime(time.time() + left)
+    today = at[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S", at)
 
 
 def shown(name: str) -> str:
