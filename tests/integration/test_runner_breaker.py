@@ -264,4 +264,4 @@ def test_eviction_names_for_whom(world: World) -> None:
         a.close()
         b.close()
 
-    assert (said["event"], said["model"], said["to"]) == ("evicted", "a", "b")
+    assert (said["event"], said["model"], said["for"]) == ("evicted", "a", "b")
