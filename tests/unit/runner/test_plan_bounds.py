@@ -45,7 +45,9 @@ def beside_hot(decide: Decide, clients: Clients, seed: int) -> Result:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    "seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3))]
+)
 @pytest.mark.parametrize(
     ("clients", "times"),
     [
