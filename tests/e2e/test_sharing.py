@@ -127,7 +127,7 @@ def test_a_model_that_is_always_kept_goes_for_nobody(stack: Stack) -> None:
         assert stack.state(PINNED.name)["phase"] == "ready"
 
 
-@pytest.mark.parametrize("kept", [4, 20])
+@pytest.mark.parametrize("kept", [pytest.param(4, marks=pytest.mark.long), 20])
 def test_the_next_start_waits_for_the_memory_and_not_for_a_timer(stack: Stack, kept: int) -> None:
     large = Demo("share-large", 18348, ("--load-time", "4"), idle=600, extra={"memory": "2GiB"})
     held = "/run/share-held"
@@ -158,7 +158,7 @@ def test_the_next_start_waits_for_the_memory_and_not_for_a_timer(stack: Stack, k
         stack.node.exec(f"! {journal} | grep 'not come back'")
 
 
-@pytest.mark.parametrize("rounds", [10, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("rounds", [5, pytest.param(200, marks=pytest.mark.long)])
 def test_storm_of_two_first_requests_in_the_same_millisecond(stack: Stack, rounds: int) -> None:
     one = Demo("storm-one", 18346, ("--tokens-per-second", "100"), idle=1)
     two = Demo("storm-two", 18347, ("--tokens-per-second", "100"), idle=1)
