@@ -155,7 +155,9 @@ def after_failure(record: Record, failure: Failure) -> Record:
     """Return the record after *failure*."""
     same = bool(record.streak) and record.failures[-1].fingerprint == failure.fingerprint
     streak = record.streak + 1 if same else 1
-    return Record((*record.failures, failure)[-KEPT:], streak)
+    # What does not count must not push out what does: only as the last it matters.
+    counted = (f for f in record.failures if f.counts)
+    return Record((*counted, failure)[-KEPT:], streak)
 
 
 def after_success(record: Record, now: float) -> Record:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,9 @@ def failure(
     cause: Cause = Cause.OTHER, at: float = NOW, fingerprint: str = "same", enough: int = 0
 ) -> Failure:
     return Failure(at, cause, "start_failed", "words", fingerprint, enough)
+
+
+CHEAP = {Cause.IMAGE: "image_missing", Cause.WEIGHTS: "weights_missing"}
 
 
 def after(*failures: Failure) -> Record:
@@ -78,6 +83,18 @@ def test_success_forgets_all_but_the_count_of_the_day() -> None:
     assert breaker.after_success(record, NOW + DAY).empty
 
 
+def test_missing_images_do_not_push_out_what_counts() -> None:
+    record = after(*[failure(at=NOW - 1, fingerprint="broken")] * (MOST_A_DAY - 1))
+    for number in range(2 * MOST_A_DAY):
+        missing = replace(failure(Cause.IMAGE, NOW), code="image_missing")
+        record = breaker.after_failure(record, replace(missing, fingerprint=f"tag {number}"))
+    record = breaker.after_failure(record, failure(at=NOW, fingerprint="broken"))
+
+    opened = breaker.decide(record, NOW, 0, "mended")
+    assert opened is not None
+    assert opened.of_day
+
+
 CAUSES = st.sampled_from(Cause)
 FAILURES = st.builds(
     Failure,
@@ -109,8 +126,10 @@ def test_never_more_than_six_failed_starts_a_day(
         if works:
             record = breaker.after_success(record, now)
         else:
-            record = breaker.after_failure(record, failure(cause, now, fingerprint))
-            failed.append(now)
+            code = CHEAP.get(cause, "start_failed")
+            one = replace(failure(cause, now, fingerprint), code=code)
+            record = breaker.after_failure(record, one)
+            failed += [now] if one.counts else []
         record = breaker.from_json(breaker.to_json(record))
 
     assert all(sum(at <= one < at + DAY for one in failed) <= MOST_A_DAY for at in failed)
