@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from spark_activator.catalog.model import Timeouts
+from spark_activator.errors import EngineFailed
 from spark_activator.layout import Layout
 from spark_activator.protocol import Answer, Control, Failed, Queued, Ready, Starting
 from spark_activator.runner import breaker_file, settings
@@ -73,8 +75,7 @@ class Commands:
         try:
             async for line in claim.lines:
                 if isinstance(line, Ready):
-                    idle = settings.load_model(self._layout, self._name).timeouts.idle
-                    self._demand.keep(idle, 0)
+                    self._demand.keep(self._idle_time(), 0)
                     return Answer(ok=True, message=f"'{self._name}' is ready")
                 if isinstance(line, Failed):
                     return Answer(ok=False, message=line.message)
@@ -83,3 +84,9 @@ class Commands:
         finally:
             self._demand.leave(claim, lost=False)
         raise AssertionError  # the outbox is never closed
+
+    def _idle_time(self) -> float:
+        try:
+            return settings.load_model(self._layout, self._name).timeouts.idle
+        except EngineFailed:
+            return Timeouts().idle  # a file that broke while the engine started

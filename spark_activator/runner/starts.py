@@ -76,9 +76,11 @@ async def check(layout: Layout, model: Model, ledger: Ledger) -> None:
 
 async def failed(course: Course, failure: EngineFailed) -> None:
     """Record that the start failed, before anybody hears of it: who asks again is counted right."""
-    if course.ready.is_set() or failure.code not in FAILED_CODES:
-        return
     tools, made = course.tools, course.started.is_set()
+    # An engine that was adopted had started before, whatever becomes of it now.
+    was_ready = course.ready.is_set() or tools.ledger.lease.ready_since is not None
+    if was_ready or failure.code not in FAILED_CODES:
+        return
     if failure.code == "memory_short" and not made:
         return  # the gate answers for itself, and truly, each time
     layout, model, ledger = tools.layout, tools.model, tools.ledger
