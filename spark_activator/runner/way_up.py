@@ -129,7 +129,10 @@ async def _make_engine(course: Course) -> None:
         raise await _short(course)
     course.beside = frozenset(lease.model for lease in await tools.ledger.others())
     activation = upstream.new_activation()
-    tools.ledger.describe(activation=activation, baseline=before.available)
+    # A lease that was kept for an engine that is gone has a new one now.
+    tools.ledger.describe(
+        activation=activation, baseline=before.available, ready_since=None, idle_since=None
+    )
     # From here on our death must not free the lease.
     if not await trio.to_thread.run_sync(tools.ledger.secure) and notify.is_supervised():
         words = "systemd does not answer, and would lose the lease at a crash"
