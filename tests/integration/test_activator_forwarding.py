@@ -49,6 +49,8 @@ async def test_forwards_and_marks_the_answer(
 ) -> None:
     async with stage.activator():
         answer = await stage.post(b'{"model": "story"}')
+        # It is ready at once, whatever it has read by then.
+        await eventually(lambda: runner.claims and len(runner.claims[0].lines) >= 2)
 
     assert answer.status == 200
     assert answer.body == b"{}"
