@@ -25,7 +25,9 @@ def stays_at_one_container_and_ends_at_none(stack: Stack) -> None:
     """A minute is what an orphan may live; the lease is free after it."""
     stack.wait_for_nothing(MODEL.name, timeout=60)
     assert stack.containers(MODEL.name) == []
-    assert not stack.lease_held(MODEL.name)
+    # A reaper that an earlier kill has armed may hold it while it looks.
+    lock = f"/run/spark-activator/gpu/lease-{MODEL.name}.lock"
+    stack.node.wait(f"flock -n {lock} true", timeout=5)
 
 
 def test_activator_killed_mid_stream_costs_no_reload(stack: Stack) -> None:
