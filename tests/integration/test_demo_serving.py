@@ -178,6 +178,7 @@ def test_client_that_expects_100_continue_is_told(engine):
         assert b"HTTP/1.1 200 OK" in sock.recv(65536)
 
 
+@pytest.mark.slow
 def test_64_mib_are_read_and_more_is_refused(engine):
     frame = json.dumps(chat("")).encode()
     room = 64 * 2**20 - len(frame)

@@ -117,6 +117,7 @@ def test_container_of_somebody_else_in_the_way_is_named(world: World, name: str)
         docker("rm", "-f", f"spark-{name}")
 
 
+@pytest.mark.slow
 def test_container_that_is_removed_by_hand_is_noticed(world: World, name: str) -> None:
     world.runner(container_model(name))
     activator, _ = ready(world, name)
@@ -201,6 +202,7 @@ def test_reaper_of_a_process_engine_needs_no_docker(world: World) -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_plan_that_is_held_at_the_start_does_not_lose_what_was_stored(world: World) -> None:
     # The directory is broken while the runner comes back, and mended later.
     unit = world.runner(process_model("a"))

@@ -300,6 +300,7 @@ def test_container_of_somebody_else_is_never_touched(world: World, name: str) ->
         docker("rm", "-f", f"spark-{name}")
 
 
+@pytest.mark.slow
 def test_process_waits_for_a_container_and_the_other_way_round(world: World, name: str) -> None:
     world.runner(container_model(name))
     world.runner(process_model("a"))

@@ -114,6 +114,7 @@ def test_three_models_are_served_in_the_order_in_which_they_came(world: World) -
     b.wait(Ready)
 
 
+@pytest.mark.slow
 def test_drain_cap_ends_what_does_not_yield(world: World) -> None:
     world.runner(process_model("a", timeouts=Timeouts(drain=1)))
     world.runner(process_model("b"))
@@ -313,6 +314,7 @@ def test_client_that_comes_while_the_engine_goes_is_served_by_the_next(world: Wo
     engine.kill_children()
 
 
+@pytest.mark.slow
 def test_history_tells_how_long_the_next_start_takes(world: World) -> None:
     world.runner(process_model("a", "--load-time", "1"))
     a = start(world, "a")

@@ -198,6 +198,7 @@ def test_large_bodies_at_once_are_bounded(make_nginx, make_entry, story, tmp_pat
     assert small.status == 200
 
 
+@pytest.mark.slow
 def test_cost_of_a_large_body_is_printed(nginx, echo):
     """Print what routing by the body adds to 20 MB, beside a route that is given by the path."""
     code = 'def greet(name: str) -> str:\n    return f"hello, {name}"\n' * 8
