@@ -158,7 +158,9 @@ def test_the_next_start_waits_for_the_memory_and_not_for_a_timer(stack: Stack, k
         stack.node.exec(f"! {journal} | grep 'not come back'")
 
 
-@pytest.mark.parametrize("rounds", [5, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "rounds", [5, pytest.param(200, marks=[pytest.mark.long, pytest.mark.timeout(3600)])]
+)
 def test_storm_of_two_first_requests_in_the_same_millisecond(stack: Stack, rounds: int) -> None:
     one = Demo("storm-one", 18346, ("--tokens-per-second", "100"), idle=1)
     two = Demo("storm-two", 18347, ("--tokens-per-second", "100"), idle=1)
