@@ -16,6 +16,9 @@ from runner_world import World, opened, process_model
 
 from spark_activator.catalog.model import Timeouts
 
+# Real containers and whole activations take their time.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:

@@ -30,7 +30,7 @@ from spark_activator.protocol import Busy, Bye, Failed, Ready, Starting, Stoppin
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 
 @pytest.fixture
