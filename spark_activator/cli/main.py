@@ -6,15 +6,14 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from spark_activator import __version__
 from spark_activator.cli import logs, overview, reset, routes, sharing, status, stop, warm
+from spark_activator.cli.arguments import Call, Commands, command
 from spark_activator.cli.units import Units
 from spark_activator.errors import SparkError, UserError
 from spark_activator.layout import Layout
-
-Call = Callable[[argparse.Namespace, Layout, Units], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,56 +65,45 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_Commands = argparse._SubParsersAction  # noqa: SLF001  # argparse has no public name for it
-
-
-def _looking(commands: _Commands[argparse.ArgumentParser]) -> None:
-    sub = _command(commands, "list", "every model that may run", _list)
+def _looking(commands: Commands[argparse.ArgumentParser]) -> None:
+    sub = command(commands, "list", "every model that may run", _list)
     sub.add_argument("--json", action="store_true", help="for programs")
 
-    sub = _command(commands, "status", "where models are, and what they wait for", _status)
+    sub = command(commands, "status", "where models are, and what they wait for", _status)
     sub.add_argument("name", nargs="?", metavar="NAME")
     sub.add_argument("--json", action="store_true", help="for programs")
 
-    sub = _command(commands, "logs", "the journal of activator, runner and engine", _logs)
+    sub = command(commands, "logs", "the journal of activator, runner and engine", _logs)
     sub.add_argument("name", metavar="NAME")
     sub.add_argument("-f", "--follow", action="store_true", help="go on as lines come")
     sub.add_argument("-n", "--lines", type=int, help="the last so many lines")
 
-    sub = _command(commands, "check", "whether model files and host settings are right", _check)
+    sub = command(commands, "check", "whether model files and host settings are right", _check)
     sub.add_argument("files", nargs="*", metavar="FILE", help="default: all that are installed")
 
 
-def _changing(commands: _Commands[argparse.ArgumentParser]) -> None:
-    sub = _command(commands, "stop", "end the engine; the next request starts it again", _stop)
+def _changing(commands: Commands[argparse.ArgumentParser]) -> None:
+    sub = command(commands, "stop", "end the engine; the next request starts it again", _stop)
     sub.add_argument("name", metavar="NAME")
     sub.add_argument("--hold", action="store_true", help="and refuse requests until 'warm'")
 
-    sub = _command(commands, "warm", "start the engine, and return when it is ready", _warm)
+    sub = command(commands, "warm", "start the engine, and return when it is ready", _warm)
     sub.add_argument("name", metavar="NAME")
 
-    sub = _command(commands, "reset", "forget failed starts, so that it is tried again", _reset)
+    sub = command(commands, "reset", "forget failed starts, so that it is tried again", _reset)
     sub.add_argument("name", metavar="NAME")
     sub.add_argument(
         "--cache", action="store_true", help="also remove its image's compile caches (needs root)"
     )
 
-    sub = _command(commands, "apply", "freeze model files, write ports (needs root)", _apply)
+    sub = command(commands, "apply", "freeze model files, write ports (needs root)", _apply)
     sub.add_argument("--dry-run", action="store_true", help="show the difference, change nothing")
 
-    sub = _command(commands, "update", "apply to a model that is switched on (needs root)", _update)
+    sub = command(commands, "update", "apply to a model that is switched on (needs root)", _update)
     sub.add_argument("name", metavar="NAME")
     sub.add_argument("--dry-run", action="store_true", help="show the difference, change nothing")
 
-    _command(commands, "routes", "write nginx's list (units do this)", _routes)
-
-
-def _command(
-    commands: _Commands[argparse.ArgumentParser], name: str, text: str, call: Call
-) -> argparse.ArgumentParser:
-    sub = commands.add_parser(name, help=text, description=text)
-    sub.set_defaults(call=call)
-    return sub
+    command(commands, "routes", "write nginx's list (units do this)", _routes)
 
 
 def _list(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:

@@ -3,44 +3,41 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 
 from spark_activator.catalog.quantities import parse_duration, parse_size
+from spark_activator.cli.arguments import Commands, command
 from spark_activator.cli.units import Units
 from spark_activator.errors import UserError
 from spark_activator.layout import Layout
 
-Call = Callable[[argparse.Namespace, Layout, Units], int]
-_Commands = argparse._SubParsersAction  # noqa: SLF001  # argparse has no public name for it
 
-
-def add(commands: _Commands[argparse.ArgumentParser]) -> None:
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add them to *commands*."""
     text = "GPU memory for other programs: run, hold, show"
     sub = commands.add_parser("lease", help=text, description=text)
     _leases(sub.add_subparsers(title="commands", required=True, metavar="COMMAND"))
 
-    sub = _command(commands, "pause", "give me my GPU: models go, and nobody gets it", _pause)
+    sub = command(commands, "pause", "give me my GPU: models go, and nobody gets it", _pause)
     _duration(sub, "--for", "span", "how long; without it until 'resume'")
 
-    _command(commands, "resume", "end a pause", _resume)
+    command(commands, "resume", "end a pause", _resume)
 
-    sub = _command(commands, "what-if", "what a request would start, and evict", _what_if)
+    sub = command(commands, "what-if", "what a request would start, and evict", _what_if)
     sub.add_argument("names", nargs="+", metavar="NAME", help="asked for one after the other")
     sub.add_argument("--json", action="store_true", help="for programs")
 
 
-def _leases(commands: _Commands[argparse.ArgumentParser]) -> None:
-    sub = _command(commands, "run", "run a program when its memory is there", _run)
+def _leases(commands: Commands[argparse.ArgumentParser]) -> None:
+    sub = command(commands, "run", "run a program when its memory is there", _run)
     _wish(sub)
     sub.add_argument("--name", metavar="NAME", help="what others see; default: the program's")
     sub.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND…")
 
-    sub = _command(commands, "hold", "keep memory free of models, until Ctrl-C", _hold)
+    sub = command(commands, "hold", "keep memory free of models, until Ctrl-C", _hold)
     _wish(sub)
     _duration(sub, "--for", "span", "how long, such as 2h", required=True)
 
-    sub = _command(commands, "show", "who has what, who waits, since when and why", _show)
+    sub = command(commands, "show", "who has what, who waits, since when and why", _show)
     sub.add_argument("--json", action="store_true", help="for programs")
 
 
@@ -58,14 +55,6 @@ def _duration(
     sub.add_argument(
         flag, dest=dest, type=_seconds, required=required, metavar="DURATION", help=text
     )
-
-
-def _command(
-    commands: _Commands[argparse.ArgumentParser], name: str, text: str, call: Call
-) -> argparse.ArgumentParser:
-    sub = commands.add_parser(name, help=text, description=text)
-    sub.set_defaults(call=call)
-    return sub
 
 
 def _size(text: str) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -288,6 +290,46 @@ def test_idle_model_that_waits_to_go_is_taken_back(world: World) -> None:
     assert (unit.starts, world.state("a")["activation"]) == (1, activation)
     back.say(Bye())
     b.say(Bye())
+
+
+@pytest.fixture
+def small_disk(world: World) -> Iterator[Path]:
+    """The shared directory on a disk of its own, of 256 KiB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a disk that is full")
+    gpu = world.layout.gpu
+    gpu.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", gpu], check=True)
+    try:
+        yield gpu
+    finally:
+        # Lazily: runners that are still ending look into it.
+        subprocess.run(["umount", "--lazy", gpu], check=True)
+
+
+def fill(file: Path) -> None:
+    with open(file, "wb", buffering=0) as disk:
+        while True:
+            disk.write(bytes(4096))
+
+
+def test_full_disk_refuses_who_waits_and_leaves_who_serves(world: World, small_disk: Path) -> None:
+    for name in "ab":
+        world.runner(process_model(name))
+    a = served(world, "a", in_flight=1)
+    filler = small_disk / "filler"
+    with pytest.raises(OSError, match="No space left"):
+        fill(filler)
+
+    assert come(world, "b").wait(Failed).code == "state_unwritable"
+    assert world.state("a")["phase"] == "ready"
+
+    filler.unlink()
+    b = come(world, "b")
+    b.wait(Queued)
+    a.say(Busy(0, held=0))
+    give_way(a)
+    b.wait(Ready)
 
 
 @pytest.mark.parametrize("disturbed", [True, False])
