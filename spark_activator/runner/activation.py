@@ -19,7 +19,7 @@ from spark_activator.runner.course import Course
 from spark_activator.runner.ending import Why
 from spark_activator.runner.gpu_files import boottime
 from spark_activator.runner.guard import watch_load
-from spark_activator.runner.lease import INIT_POLL
+from spark_activator.runner.init_lock import INIT_POLL
 from spark_activator.runner.plan import GiveWay, LeaseState, Plan, Reason
 from spark_activator.runner.refusals import shown
 from spark_activator.runner.watch import DirectoryWatch
@@ -78,8 +78,8 @@ class Activation:
             # Others only need to know whether there is any: less to write, and
             # every write wakes them.
             lease = ledger.lease
-            busy = bool(lease.in_flight) is bool(demand.in_flight)
-            if not busy or bool(lease.held) is not bool(demand.held):
+            said, now = (lease.in_flight, lease.held), (demand.in_flight, demand.held)
+            if [bool(count) for count in said] != [bool(count) for count in now]:
                 self._describe()
 
     async def _follow(self) -> None:
@@ -111,7 +111,7 @@ class Activation:
         """
         demand, lock = self._tools.demand, self._tools.ledger.init_lock
         await demand.wait_unwanted()
-        while not (lock.held or self._tools.ledger.take_init_lock_nowait()):
+        while not (lock.held or lock.try_take()):
             with trio.move_on_after(INIT_POLL):
                 await demand.wait_change()
             if demand.wanted:

@@ -15,12 +15,13 @@ from spark_activator.errors import EngineFailed
 from spark_activator.layout import Layout
 from spark_activator.runner import memory
 from spark_activator.runner.gpu_files import alive, boottime
-from spark_activator.runner.holders import sentence
+from spark_activator.runner.holders import sentence, wait_free_beside
 from spark_activator.runner.lease import Ledger
 from spark_activator.runner.lending_lines import Borrow
 from spark_activator.runner.memory import Gauge
 from spark_activator.runner.plan import Lease, LeaseState, Plan, Refuse, Take, Ticket, Wait
-from spark_activator.runner.plan_values import GOING, WaiterStep
+from spark_activator.runner.plan_lock import under_plan
+from spark_activator.runner.plan_values import WaiterStep
 from spark_activator.runner.refusals import refused, shown
 from spark_activator.runner.settings import load_host
 from spark_activator.runner.watch import DirectoryWatch
@@ -65,24 +66,23 @@ class Borrower:
             await ledger.draw_ticket(self._ticket(ledger.name))
             # Between the two looks another may have had the name, and even its lease.
             if ledger.ticket_lock.held:
-                if ledger.name not in await self._taken(ledger, "lease"):
+                if ledger.name not in await self._taken("lease"):
                     return ledger
                 ledger.drop_ticket()
 
     async def _free_name(self) -> str:
         # No model's name begins so.
-        name, count = f"+{self._request.name}", 1
-        ledger = Ledger(self._layout, name)
-        taken = await self._taken(ledger, "lease", "ticket")
+        first = name = f"+{self._request.name}"
+        count = 1
+        taken = await self._taken("lease", "ticket")
         while name in taken:
             count += 1
-            name = f"{ledger.name}.{count}"
+            name = f"{first}.{count}"
         return name
 
-    async def _taken(self, ledger: Ledger, *kinds: str) -> set[str]:
-        return await ledger.under_plan(
-            lambda: {name for kind in kinds for name in alive(ledger.directory, kind)}
-        )
+    async def _taken(self, *kinds: str) -> set[str]:
+        gpu = self._layout.gpu
+        return await under_plan(gpu, lambda: {name for kind in kinds for name in alive(gpu, kind)})
 
     def _ticket(self, name: str) -> Ticket:
         # It starts at once, so a switch to it costs what the model that goes
@@ -123,11 +123,8 @@ class Borrower:
         if room.fits(need):
             return
         await self._tell(f"{need / memory.GIB:.1f} GiB of free memory")
-        while not await memory.wait_free(gauge, need, on_gpu=True):
-            # As for a model: who is on its way out is waited for.
-            going = any(lease.state in GOING for lease in await ledger.others())
-            if not (room.can_ever_fit(need) and going):
-                raise await self._short(ledger, gauge)
+        if not await wait_free_beside(ledger, gauge, need, on_gpu=True):
+            raise await self._short(ledger, gauge)
 
     async def _short(self, ledger: Ledger, gauge: Gauge) -> EngineFailed:
         who = sentence([(shown(one.model), one.memory) for one in await ledger.others()], ())

@@ -1,4 +1,4 @@
-"""The files in the directory that all runners share, read; and the lock over all of them.
+"""The files in the directory that all runners share, read.
 
 What a file says describes, and never decides: a lease is held while its lock
 is, whatever its description says, and a description may be missing or broken.
@@ -6,29 +6,18 @@ is, whatever its description says, and a description may be missing or broken.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import logging
 import os
 import time
 from pathlib import Path
 
-import trio
-
 from spark_activator.catalog.model import Lifecycle
 from spark_activator.errors import EngineFailed
-from spark_activator.runner.lock import is_free, open_lock, read_json
+from spark_activator.runner.lock import is_free, read_json
 from spark_activator.runner.plan import Lease, LeaseState, Pause, Ticket
 
 logger = logging.getLogger(__name__)
 
-# The lock is held for well under 50 ms, so asking again is cheaper than a
-# thread that waits: a cancelled wait would leave a thread behind that takes
-# the lock for nobody.
-ASK_AGAIN = 0.005
-# Longer than this it is held by a process that was stopped or hangs; its
-# watchdog ends it (30 s), and we say what we wait for.
-PLAN_LIMIT = 40.0
 # No number in the files is beyond what a float counts exactly.
 MOST = 2**53
 
@@ -48,31 +37,6 @@ def unwritable(directory: Path, error: OSError) -> EngineFailed:
     reason = os.strerror(error.errno) if error.errno else str(error)
     logger.error("Cannot use '%s': %s", directory, error)
     return EngineFailed("state_unwritable", f"cannot record who uses the GPU: {reason}")
-
-
-async def open_plan_lock(directory: Path) -> int:
-    """Take `plan.lock`; whoever closes the descriptor that is returned frees it.
-
-    Raises:
-        OSError: The directory cannot be used, or the lock was not freed in time.
-    """
-    # tmpfiles.d makes it on a machine; under a user manager nobody else does.
-    os.makedirs(directory, mode=0o750, exist_ok=True)
-    fd = open_lock(directory / "plan.lock")
-    try:
-        with trio.fail_after(PLAN_LIMIT):
-            while True:
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    return fd
-                except BlockingIOError:
-                    await trio.sleep(ASK_AGAIN)
-    except trio.TooSlowError as error:
-        os.close(fd)
-        raise OSError(errno.ETIMEDOUT, "the plan is held by somebody") from error
-    except BaseException:
-        os.close(fd)
-        raise
 
 
 def alive(directory: Path, kind: str) -> list[str]:
@@ -109,6 +73,16 @@ def read_lease(directory: Path, name: str) -> Lease:
         idle_since=_seconds(body.get("idle_since")),
         held=_number(body.get("held")) or 0,
     )
+
+
+def read_leases(directory: Path) -> list[Lease]:
+    """Read every lease that is held; ask only under the plan's lock."""
+    return [read_lease(directory, name) for name in alive(directory, "lease")]
+
+
+def read_tickets(directory: Path) -> list[Ticket]:
+    """Read every ticket that is held; ask only under the plan's lock."""
+    return [read_ticket(directory, name) for name in alive(directory, "ticket")]
 
 
 def read_ticket(directory: Path, name: str) -> Ticket:

@@ -1,4 +1,4 @@
-"""Who has the memory: our leases by name, and processes on the GPU that are not ours."""
+"""Who has the memory, ours by their leases and others on the GPU; and the wait for those who go."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from spark_activator.errors import EngineFailed
 from spark_activator.runner.engine import Engine
 from spark_activator.runner.gpu import GpuProcess
 from spark_activator.runner.lease import Ledger
-from spark_activator.runner.memory import Gauge
+from spark_activator.runner.memory import Gauge, wait_free
 from spark_activator.runner.memory_values import GIB
+from spark_activator.runner.plan_values import GOING
 from spark_activator.runner.refusals import shown
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,25 @@ async def who_has_memory(ledger: Ledger, engine: Engine, gauge: Gauge) -> str:
     except EngineFailed as failure:
         logger.info("Cannot see all of who has memory, ignoring: %s", failure.message)
     return sentence(leases, [process for process in processes if not is_ours(process, ours)])
+
+
+async def wait_free_beside(ledger: Ledger, gauge: Gauge, need: int, *, on_gpu: bool) -> bool:
+    """Wait until *need* bytes are free, as long as memory comes back or a holder is on its way out.
+
+    Returns:
+        False when they never will be, or nothing more is coming.
+
+    Raises:
+        EngineFailed: The directory of leases cannot be used.
+    """
+    possible = gauge.read().room(on_gpu=on_gpu).can_ever_fit(need)
+    while not await wait_free(gauge, need, on_gpu=on_gpu):
+        # Who goes may keep its memory for longer than a stall; its own runner
+        # says when no more of it is coming.
+        going = any(lease.state in GOING for lease in await ledger.others())
+        if not (possible and going):
+            return False
+    return True
 
 
 def _gib(size: int | None) -> str:

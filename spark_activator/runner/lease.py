@@ -1,11 +1,7 @@
 """Leases and tickets in the directory that all runners share, and the plan over them.
 
-The locking discipline: `plan.lock` is held to read all leases, tickets and
-settings, to plan, and to record the own step; never across Docker, the network
-or anything that waits for another process.  `under_plan` makes that so by
-construction: what runs under the lock is a plain function, which cannot wait.
-
-A runner carries out only the step that names itself.
+What all have to agree on is done under `plan.lock` (`plan_lock.py`).  A runner
+carries out only the step that names itself.
 """
 
 from __future__ import annotations
@@ -25,24 +21,22 @@ from spark_activator.catalog.host import HostSettings
 from spark_activator.facts import fact
 from spark_activator.layout import Layout
 from spark_activator.runner.gpu_files import (
-    alive,
     boottime,
     lease_lock_path,
-    open_plan_lock,
     read_lease,
+    read_leases,
     read_ticket,
-    unwritable,
+    read_tickets,
 )
+from spark_activator.runner.init_lock import InitLock
 from spark_activator.runner.lock import Lock, write_json
 from spark_activator.runner.memory import Gauge, Memory
 from spark_activator.runner.plan import Lease, LeaseState, Plan, Ticket, plan
+from spark_activator.runner.plan_lock import under_plan
 from spark_activator.runner.terms import Terms, read_terms
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-
-# An engine initialises for minutes; a quarter of a second is no part of that.
-INIT_POLL = 0.25
 
 
 class Changes(TypedDict, total=False):
@@ -54,7 +48,6 @@ class Changes(TypedDict, total=False):
     ready_since: float | None
     idle_since: float | None
     held: int
-    cost: float | None
 
 
 class Ledger:
@@ -62,7 +55,6 @@ class Ledger:
 
     Attributes:
         stored: Descriptors that systemd kept through our death and that are not taken back yet.
-
         terms: On what terms the last plan was made, None before the first.
 
     Args:
@@ -78,7 +70,7 @@ class Ledger:
         self._layout = layout
         self.lease_lock = Lock(lease_lock_path(directory, name), stored_as="lease")
         self.ticket_lock = Lock(directory / f"ticket-{name}.lock", stored_as="ticket")
-        self.init_lock = Lock(directory / "init.lock", stored_as="init")
+        self.init_lock = InitLock(directory)
         self.stored: dict[str, list[int]] = {}
         self._lease = Lease(name)
         self._ticket = Ticket(name)
@@ -110,7 +102,7 @@ class Ledger:
 
         if not self.stored:
             return False
-        await self.under_plan(take_back)
+        await under_plan(self.directory, take_back)
         self.stored = {}
         if not self.lease_lock.held:
             self.init_lock.release()
@@ -118,7 +110,7 @@ class Ledger:
             self._lease = read_lease(self.directory, self.name)
             logger.info("%s", fact("lease kept", memory=self._lease.memory or 0))
             if self.init_lock.held:
-                self._say_initialises()
+                self.init_lock.say_initialises()
         if self.ticket_lock.held:
             self._ticket = read_ticket(self.directory, self.name)
         return True
@@ -138,7 +130,7 @@ class Ledger:
             if self.ticket_lock.take_nowait():
                 write_json(self._path("ticket"), asdict(self._ticket))
 
-        await self.under_plan(draw)
+        await under_plan(self.directory, draw)
         self.ticket_lock.store()
 
     def change_ticket(
@@ -175,7 +167,7 @@ class Ledger:
             before()
             return act(self._plan())
 
-        return await self.under_plan(both)
+        return await under_plan(self.directory, both)
 
     async def others(self) -> list[Lease]:
         """Return the leases that are not ours.
@@ -183,12 +175,8 @@ class Ledger:
         Raises:
             EngineFailed: The directory cannot be used.
         """
-
-        def look() -> list[Lease]:
-            names = alive(self.directory, "lease")
-            return [read_lease(self.directory, name) for name in names if name != self.name]
-
-        return await self.under_plan(look)
+        leases = await under_plan(self.directory, lambda: read_leases(self.directory))
+        return [lease for lease in leases if lease.model != self.name]
 
     def take_lease(self, lease: Lease) -> bool:
         """Take the lease; call it from `next_step`.  The ticket goes when systemd has a copy."""
@@ -228,36 +216,6 @@ class Ledger:
             self._unwritten = True
             logger.warning("Failed to describe the lease, ignoring: %s", error)
 
-    async def take_init_lock(self) -> None:
-        """Wait until no other engine initialises: two that do mis-measure memory.
-
-        Raises:
-            EngineFailed: The directory cannot be used.
-        """
-        while not self.take_init_lock_nowait():  # noqa: ASYNC110  # a lock has no event
-            await trio.sleep(INIT_POLL)
-        self._say_initialises()
-
-    def initialised(self) -> None:
-        """The next engine may initialise."""
-        if self.init_lock.held:
-            logger.info("%s", fact("initialised"))
-        self.init_lock.release()
-
-    def take_init_lock_nowait(self) -> bool:
-        """Take it if no other engine initialises; True when it is ours afterwards.
-
-        Raises:
-            EngineFailed: The directory cannot be used.
-        """
-        try:
-            taken = self.init_lock.take_nowait()
-        except OSError as error:
-            raise unwritable(self.directory, error) from error
-        if taken:
-            self.init_lock.store()
-        return taken
-
     def drop_ticket(self) -> None:
         """Leave the queue."""
         if self.ticket_lock.held:
@@ -276,50 +234,27 @@ class Ledger:
             # Unlocking alone makes no inotify event; this does.
             self._remove("lease")
 
-    def free_foreign(self, lock: Lock) -> None:
-        """Free a lease that was held only to clear up after its runner."""
+    def free_reaped(self, lock: Lock) -> None:
+        """Free a lease that was held only to remove what its runner left behind."""
         self._remove("lease")
         lock.release()
         # Unlocking alone makes no inotify event; this does.
         with contextlib.suppress(OSError):
             os.utime(lock.path)
 
-    async def under_plan(self, act: Callable[[], T]) -> T:
-        """Run *act* while nobody else plans.
-
-        Raises:
-            EngineFailed: The directory cannot be used.
-        """
-        try:
-            fd = await open_plan_lock(self.directory)
-        except OSError as error:
-            raise unwritable(self.directory, error) from error
-        try:
-            return act()
-        except OSError as error:
-            raise unwritable(self.directory, error) from error
-        finally:
-            os.close(fd)
-
     def _plan(self) -> Plan:
+        # What we know of ourselves counts, also where it could not be written.
         leases = [
-            self._lease
-            if name == self.name and self.lease_lock.held
-            else read_lease(self.directory, name)
-            for name in alive(self.directory, "lease")
+            self._lease if lease.model == self.name and self.lease_lock.held else lease
+            for lease in read_leases(self.directory)
         ]
         tickets = [
-            self._ticket
-            if name == self.name and self.ticket_lock.held
-            else read_ticket(self.directory, name)
-            for name in alive(self.directory, "ticket")
+            self._ticket if ticket.model == self.name and self.ticket_lock.held else ticket
+            for ticket in read_tickets(self.directory)
         ]
         assert self._machine is not None  # `next_step` has asked
         self.terms = read_terms(self._layout, self._machine)
         return plan(self.terms.budget, leases, tickets, self.terms.settings, boottime())
-
-    def _say_initialises(self) -> None:
-        logger.info("%s", fact("initialises"))
 
     def _path(self, kind: str) -> Path:
         return self.directory / f"{kind}-{self.name}.json"

@@ -24,7 +24,6 @@ from spark_activator.protocol import MAX_LINE, ProtocolError
 from spark_activator.runner import logs
 from spark_activator.runner.borrower import Borrower
 from spark_activator.runner.gpu_files import boottime, pause_path
-from spark_activator.runner.lease import Ledger
 from spark_activator.runner.lending_lines import (
     Borrow,
     Denied,
@@ -40,6 +39,7 @@ from spark_activator.runner.lending_lines import (
 )
 from spark_activator.runner.lines import LineReader, LineTooLong
 from spark_activator.runner.lock import write_json
+from spark_activator.runner.plan_lock import under_plan
 from spark_activator.runner.refusals import shown
 
 logger = logging.getLogger(__name__)
@@ -116,16 +116,14 @@ async def _lend(layout: Layout, stream: trio.SocketStream, request: Borrow) -> N
 
 
 async def _write_pause(layout: Layout, until: float | None) -> None:
-    ledger = Ledger(layout, "+pause")
-    path = pause_path(ledger.directory)
-    await ledger.under_plan(lambda: write_json(path, {"until": until}))
+    path = pause_path(layout.gpu)
+    await under_plan(layout.gpu, lambda: write_json(path, {"until": until}))
     logger.info("the GPU is paused")
 
 
 async def _end_pause(layout: Layout) -> None:
-    ledger = Ledger(layout, "+pause")
-    path = pause_path(ledger.directory)
-    await ledger.under_plan(lambda: path.unlink(missing_ok=True))
+    path = pause_path(layout.gpu)
+    await under_plan(layout.gpu, lambda: path.unlink(missing_ok=True))
     logger.info("the GPU is not paused any more")
 
 

@@ -22,6 +22,7 @@ from spark_activator.runner import logs, ours, settings, upstream
 from spark_activator.runner.dockerd import Dockerd
 from spark_activator.runner.lease import Ledger
 from spark_activator.runner.lock import Lock
+from spark_activator.runner.plan_lock import under_plan
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +36,14 @@ async def reap(layout: Layout, dockerd: Dockerd, name: str) -> bool:
     ledger = Ledger(layout, name)
     # Not the one that is stored: it is ours for a moment only.
     lock = Lock(ledger.lease_lock.path)
-    if not await ledger.under_plan(lock.take_nowait):
+    if not await under_plan(layout.gpu, lock.take_nowait):
         return False
     try:
         if dockerd.is_there or not _is_process(layout, name):
             await ours.remove(dockerd, layout, name)
         upstream.remove_all(layout.upstream(name))
     finally:
-        ledger.free_foreign(lock)
+        ledger.free_reaped(lock)
     return True
 
 

@@ -7,15 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spark_activator.layout import Layout
-from spark_activator.runner.gpu_files import (
-    alive,
-    boottime,
-    open_plan_lock,
-    read_lease,
-    read_ticket,
-)
+from spark_activator.runner.gpu_files import boottime, read_leases, read_tickets
 from spark_activator.runner.memory import Gauge, Memory
 from spark_activator.runner.plan import Lease, Plan, Ticket, plan
+from spark_activator.runner.plan_lock import open_plan_lock
 from spark_activator.runner.settings import load_host
 from spark_activator.runner.terms import Terms, read_terms
 
@@ -45,8 +40,8 @@ async def look(layout: Layout) -> View:
     if _is_there(layout):
         fd = await open_plan_lock(directory)
         try:
-            leases = [read_lease(directory, name) for name in alive(directory, "lease")]
-            tickets = [read_ticket(directory, name) for name in alive(directory, "ticket")]
+            leases = read_leases(directory)
+            tickets = read_tickets(directory)
         finally:
             os.close(fd)
     machine = Gauge(layout.proc, load_host(layout)).read()

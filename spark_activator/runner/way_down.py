@@ -18,7 +18,7 @@ from spark_activator.runner.course import Course
 from spark_activator.runner.ending import Why
 from spark_activator.runner.events import Event
 from spark_activator.runner.gpu_files import boottime
-from spark_activator.runner.lease import INIT_POLL
+from spark_activator.runner.init_lock import INIT_POLL
 from spark_activator.runner.plan import LeaseState
 from spark_activator.state import Phase
 
@@ -120,9 +120,9 @@ async def wait_for_quiet(course: Course) -> None:
     if course.ending.why is not Why.YIELD or not course.ready.is_set():
         return
     course.show(Phase.DRAINING, "another engine that initialises")
+    lock = tools.ledger.init_lock
     try:
-        # A lock has no event.
-        while not (course.told_to_stop() or tools.ledger.take_init_lock_nowait()):  # noqa: ASYNC110
+        while not (course.told_to_stop() or lock.try_take()):  # noqa: ASYNC110  # it has no event
             await trio.sleep(INIT_POLL)
     except EngineFailed as failure:
         logger.warning("Failed to wait for other engines, ignoring: %s", failure.message)

@@ -17,9 +17,8 @@ from spark_activator.runner.demand import KEPT
 from spark_activator.runner.ending import Why
 from spark_activator.runner.footprint import Footprint
 from spark_activator.runner.gpu_files import boottime
-from spark_activator.runner.holders import who_has_memory
+from spark_activator.runner.holders import wait_free_beside, who_has_memory
 from spark_activator.runner.plan import LeaseState
-from spark_activator.runner.plan_values import GOING
 from spark_activator.runner.way_down import ASK_AGAIN, failed_line
 from spark_activator.state import Phase
 
@@ -53,7 +52,7 @@ async def bring_up(course: Course) -> None:
     await _wait_ready(course)
     if course.ending.why is not None:
         return  # told in the same moment: nobody must hear that it is ready
-    tools.ledger.initialised()
+    tools.ledger.init_lock.initialised()
     course.seconds = course.since_start()
     _judge_footprint(course)
     _describe_ready(course)
@@ -119,9 +118,10 @@ async def _make_engine(course: Course) -> None:
     # The first reading may load the driver.
     reading = await trio.to_thread.run_sync(course.gauge.read)
     await caches.make_room(course, reading)
-    await _wait_free(course)
+    if not await wait_free_beside(tools.ledger, course.gauge, need, on_gpu=course.on_gpu):
+        raise await _short(course)
     course.show(Phase.MEMORY, "another engine that initialises")
-    await tools.ledger.take_init_lock()
+    await tools.ledger.init_lock.initialise()
     # Whoever initialised before us may have taken more than its lease.
     await caches.make_room(course, course.gauge.read())
     before = course.gauge.read().room(on_gpu=course.on_gpu)
@@ -139,17 +139,6 @@ async def _make_engine(course: Course) -> None:
         raise EngineFailed("start_failed", words)
     course.show(Phase.CONTAINER)
     await tools.engine.start(activation)
-
-
-async def _wait_free(course: Course) -> None:
-    need, ledger = course.tools.model.memory, course.tools.ledger
-    possible = course.gauge.read().room(on_gpu=course.on_gpu).can_ever_fit(need)
-    while not await memory.wait_free(course.gauge, need, on_gpu=course.on_gpu):
-        # Who is on its way out may keep its memory for longer than one that
-        # stalls; its own runner says when no more of it is coming.
-        going = any(lease.state in GOING for lease in await ledger.others())
-        if not (possible and going):
-            raise await _short(course)
 
 
 async def _short(course: Course) -> EngineFailed:

@@ -16,9 +16,9 @@ from spark_activator.errors import EngineFailed
 from spark_activator.layout import Layout
 from spark_activator.runner import upstream
 from spark_activator.runner.gpu_files import alive, read_lease
-from spark_activator.runner.lease import Ledger
 from spark_activator.runner.lock import Lock, is_free, write_json
 from spark_activator.runner.plan import LeaseState
+from spark_activator.runner.plan_lock import under_plan
 from spark_activator.runner.watch import DirectoryWatch
 
 HOLD = """
@@ -120,12 +120,11 @@ async def test_looking_does_not_wake_those_who_watch(tmp_path: Path) -> None:
     import trio
 
     layout = below(tmp_path)
-    ledger = Ledger(layout, "a")
-    await ledger.under_plan(lambda: None)
+    await under_plan(layout.gpu, lambda: None)
     lock = Lock(layout.gpu / "lease-b.lock")
     assert lock.take_nowait()
     watch = DirectoryWatch(layout.gpu)
-    await ledger.under_plan(lambda: alive(layout.gpu, "lease"))
+    await under_plan(layout.gpu, lambda: alive(layout.gpu, "lease"))
 
     with trio.move_on_after(0.3) as quiet:
         await watch.wait()
@@ -143,24 +142,23 @@ async def test_plan_waits_for_another_planner_and_not_for_a_dead_one(tmp_path: P
 
     layout = below(tmp_path)
     layout.gpu.mkdir()
-    ledger = Ledger(layout, "a")
     process = holder(layout.gpu / "plan.lock")
     process.send_signal(signal.SIGSTOP)
     ran = []
     with trio.move_on_after(0.3):
-        await ledger.under_plan(lambda: ran.append(1))
+        await under_plan(layout.gpu, lambda: ran.append(1))
     assert ran == []
 
     end(process)
     with trio.fail_after(1):
-        await ledger.under_plan(lambda: ran.append(2))
+        await under_plan(layout.gpu, lambda: ran.append(2))
     assert ran == [2]
 
 
 async def test_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EngineFailed) as failed:
-        await Ledger(below(tmp_path / "file"), "a").under_plan(lambda: None)
+        await under_plan(below(tmp_path / "file").gpu, lambda: None)
     assert failed.value.code == "state_unwritable"
 
 
