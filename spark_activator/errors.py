@@ -36,9 +36,19 @@ class RefusalKind:
 REFUSALS: dict[str, RefusalKind] = {
     # The request itself is at fault.
     "invalid_request": RefusalKind(400, "invalid_request_error"),
+    "invalid_json": RefusalKind(400, "invalid_request_error"),
+    "unsupported_field": RefusalKind(400, "invalid_request_error"),
+    "unsupported_media": RefusalKind(400, "invalid_request_error"),
+    "invalid_api_key": RefusalKind(401, "authentication_error"),
     "invalid_host": RefusalKind(403, "invalid_request_error"),
+    "origin_not_allowed": RefusalKind(403, "invalid_request_error"),
+    "key_required": RefusalKind(403, "permission_error"),
+    "admin_required": RefusalKind(403, "permission_error"),
+    "model_not_permitted": RefusalKind(403, "permission_error"),
     "model_not_found": RefusalKind(404, "invalid_request_error"),
     "model_not_enabled": RefusalKind(404, "invalid_request_error"),
+    "model_not_loaded": RefusalKind(404, "invalid_request_error"),
+    "response_not_found": RefusalKind(404, "invalid_request_error"),
     "path_not_allowed": RefusalKind(404, "invalid_request_error"),
     "method_not_allowed": RefusalKind(405, "invalid_request_error"),
     "request_timeout": RefusalKind(408, "invalid_request_error"),
@@ -48,6 +58,9 @@ REFUSALS: dict[str, RefusalKind] = {
     "head_too_large": RefusalKind(431, "invalid_request_error"),
     "not_implemented": RefusalKind(501, "invalid_request_error"),
     "http_version": RefusalKind(505, "invalid_request_error"),
+    # Too many at once.
+    "concurrency_limit": RefusalKind(429, "rate_limit_error", 5),
+    "queue_full": RefusalKind(503, "server_error", 30),
     # The engine is not there, and may be later.
     "model_loading": RefusalKind(503, "server_error", 30),
     "docker_unavailable": RefusalKind(503, "server_error", 10),

@@ -32,6 +32,7 @@ from spark_activator import notify
 from spark_activator.activator.connection import Connection
 from spark_activator.activator.demand import Demand
 from spark_activator.activator.desk import Desk
+from spark_activator.activator.gate import Gate
 from spark_activator.activator.guests import Guests
 from spark_activator.activator.idle import IdleClock
 from spark_activator.activator.presence import Presence
@@ -93,6 +94,7 @@ class Activation:
                     demand=self._demand,
                     presence=presence,
                     relay=relay,
+                    gate=Gate(),
                 )
                 nursery.start_soon(self._guard, presence.run)
                 nursery.start_soon(self._guard, self._demand.run)
@@ -164,7 +166,7 @@ class Activation:
             return False
         for _ in range(ACCEPTED_AT_ONCE):
             try:
-                sock, _address = self._listener.accept()
+                sock, address = self._listener.accept()
             except BlockingIOError:
                 return True
             except ConnectionError:
@@ -172,12 +174,12 @@ class Activation:
             sock.setblocking(False)  # noqa: FBT003  # takes it by position only
             client = Wire(sock, ClientGone)
             self._guests.came(client)
-            connections.start_soon(self._serve_one, client)
+            connections.start_soon(self._serve_one, client, str(address[0]))
         return False
 
-    async def _serve_one(self, client: Wire) -> None:
+    async def _serve_one(self, client: Wire, peer: str) -> None:
         try:
-            await Connection(client, self._desk, self._guests.spoke).serve()
+            await Connection(client, self._desk, peer, self._guests.spoke).serve()
         except RelayError as error:
             self._fail(error)
         finally:

@@ -48,10 +48,15 @@ class Connection:
     """A client, from accept to close."""
 
     def __init__(
-        self, client: Wire, desk: Desk, spoke: Callable[[Wire], None] = lambda _: None
+        self,
+        client: Wire,
+        desk: Desk,
+        peer: str,
+        spoke: Callable[[Wire], None] = lambda _: None,
     ) -> None:
         self._client = client
         self._desk = desk
+        self._peer = peer
         self._spoke = spoke
         self._id = os.urandom(8).hex()
         self._head: heads.Head | None = None
@@ -100,6 +105,7 @@ class Connection:
         head = self._head
         if head is None:
             return
+        self._desk.gate.admit(head, self._peer)
         if self._desk.broken is not None:
             raise self._desk.broken
         answerer = route(head)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from spark_activator.activator.demand import Demand
+from spark_activator.activator.gate import Gate
 from spark_activator.activator.idle import IdleClock
 from spark_activator.activator.presence import Presence
 from spark_activator.activator.relay import Relay
@@ -77,6 +78,7 @@ class Desk:
         demand: Demand,
         presence: Presence,
         relay: Relay,
+        gate: Gate,
     ) -> None:
         self._model = None if isinstance(model, Refusal) else model
         self.broken = model if isinstance(model, Refusal) else None
@@ -85,6 +87,7 @@ class Desk:
         self.demand = demand
         self.presence = presence
         self.relay = relay
+        self.gate = gate
         self.counts = Counts()
 
     def sentence(self) -> str:

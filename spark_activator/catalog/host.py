@@ -38,6 +38,9 @@ class HostSettings:
         contention: What happens where a busy model would have to go.
         drop_caches: Whether the page cache is dropped for a start that would not fit otherwise.
         on_event: The command that is run on events, empty where there is none.
+        listen: Addresses to listen on beside 127.0.0.1, once there is a key.
+        origins: Web origins whose pages may ask, beside those of this machine.
+        default_model: What `model: auto` means while no chat model is loaded.
         pace: Every time of the scheduling rules is multiplied by it; 1 but in tests.
     """
 
@@ -50,3 +53,6 @@ class HostSettings:
     drop_caches: bool = False
     on_event: tuple[str, ...] = ()
     pace: float = 1.0
+    listen: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    default_model: str | None = None

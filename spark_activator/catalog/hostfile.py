@@ -5,6 +5,7 @@ from __future__ import annotations
 from spark_activator.catalog import document
 from spark_activator.catalog.host import Contention, Gpu, HostSettings
 from spark_activator.catalog.kinds import Choice, ListOf, Switch, Text
+from spark_activator.catalog.names import CLIENT_NAME, LONGEST_CLIENT_NAME
 from spark_activator.catalog.quantities import SIZE, parse_size
 from spark_activator.catalog.section import INVALID, Report, Setting, Table
 from spark_activator.catalog.words import Words
@@ -13,6 +14,17 @@ from spark_activator.errors import FileProblems
 __all__ = ["Gpu", "HostSettings", "parse"]
 
 _PATH = Text("an absolute path", r"^/[^\n\r]*(?!\n)$", 4096)
+
+_ADDRESS = Text(
+    "an IP address such as '172.17.0.1' or 'fd7a::1'",
+    r"^(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)(?!\n)$",
+    45,
+)
+_ORIGIN = Text(
+    "an origin such as 'https://chat.example.org'",
+    r"^[a-z][a-z0-9+.-]*://[A-Za-z0-9._-]+(?::[0-9]{1,5})?(?!\n)$",
+    253,
+)
 
 
 def _budget(text: str) -> int | None:
@@ -43,6 +55,16 @@ HOST = Table(
         "on_event": Setting(
             Words(least=1),
             "A command that is run on failures and evictions, with a JSON line on its input.",
+        ),
+        "listen": Setting(
+            ListOf(_ADDRESS), "Addresses to listen on beside 127.0.0.1, once there is an API key."
+        ),
+        "origins": Setting(
+            ListOf(_ORIGIN), "Web origins whose pages may ask, beside those of this machine."
+        ),
+        "default_model": Setting(
+            Text("a model's name", CLIENT_NAME, LONGEST_CLIENT_NAME),
+            "What `model: auto` means while no chat model is loaded.",
         ),
         "pace": Setting(
             Text("a factor above 0", r"^\d{1,3}(?:\.\d{1,6})?(?!\n)$", 12, float),

@@ -103,22 +103,50 @@ class ContainerOptions:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What clients may expect of it."""
+    """What clients may expect of it; *tools* None: nobody has said, so they pass as they are."""
 
-    tools: Tools = Tools.NONE
+    tools: Tools | None = None
     vision: bool = False
     reasoning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """What is done to requests before they reach the engine (the front door's policy)."""
+    """What is done to requests before they reach the engine (the front door's policy).
+
+    Attributes:
+        flatten_text: Whether a message's text parts become one string.
+        strict_roles: Whether messages are made to alternate, system text in the first.
+        clamp_tokens: Whether the answer's limit is lowered to what fits the context.
+        clamp_margin: Tokens kept free by that; None is a tenth of the context.
+        thinking_default: What a client that is silent about thinking gets.
+        stream_tools: `pass`, or `buffer`: streams with tools are asked for whole.
+        set: Fields that every request gets, whatever it says.
+        strip: Fields that are taken out.
+        allow: Fields that are refused otherwise.
+        media_hosts: Hosts from which the engine may fetch media, with `network: outbound`.
+        most_choices: The largest `n`.
+        most_held: How many requests may wait for the engine.
+        most_served: How many it serves at once, or None.
+        loading_text: Whether streams of chats tell of the load as reasoning content.
+    """
 
     flatten_text: bool = False
     strict_roles: bool = False
     clamp_tokens: bool = True
+    clamp_margin: int | None = None
     thinking_default: bool | None = None
-    stream_tools: str = "pass"  # pass | buffer
+    stream_tools: str = "pass"
+    set: dict[str, Any] = field(default_factory=dict)
+    strip: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    media_hosts: tuple[str, ...] = ()
+    # Nobody reads more answers to one question; vLLM itself allows 16,384.
+    most_choices: int = 16
+    # Four times a thousand clients on a cold model, at some 20 KiB each.
+    most_held: int = 4096
+    most_served: int | None = None
+    loading_text: bool = False
 
 
 @dataclass(frozen=True, slots=True)

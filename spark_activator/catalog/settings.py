@@ -124,14 +124,42 @@ CAPABILITIES = Table(
     Capabilities,
 )
 
+# What a preset cannot set, because it is the request itself.
+_REQUEST_ONLY = "input|messages|model|prompt|stream"
+_FIELD = Text("a field of a request", r"^[a-z][a-z0-9_]*(?!\n)$", 64)
+_SETTABLE = Text(
+    "a field of a request other than the request itself",
+    rf"^(?!(?:{_REQUEST_ONLY})$)[a-z][a-z0-9_]*(?!\n)$",
+    64,
+)
+_HOST = Text("the name of a host", r"^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?!\n)$", 253)
+
 REQUESTS = Table(
     {
         "flatten_text": Setting(Switch(), "Join text parts of a message into one string."),
-        "strict_roles": Setting(Switch(), "Rename roles that the chat template does not know."),
+        "strict_roles": Setting(Switch(), "Make roles alternate, with system text first."),
         "clamp_tokens": Setting(Switch(), "Lower max_tokens to what fits into the context."),
+        "clamp_margin": Setting(
+            Whole(0, 10_000_000, "a number of tokens"),
+            "Tokens of the context that this keeps free; a tenth of it by default.",
+        ),
         "thinking_default": Setting(Switch(), "Turn thinking on or off where a client is silent."),
         "stream_tools": Setting(
             Choice(("pass", "buffer")), "Pass streamed tool calls on, or whole ones only."
+        ),
+        "set": Setting(
+            MapOf(_SETTABLE, Anything(), 32), "Fields that every request gets, whatever it says."
+        ),
+        "strip": Setting(ListOf(_FIELD), "Fields that are taken out of requests."),
+        "allow": Setting(ListOf(_FIELD), "Fields that are refused without this."),
+        "media_hosts": Setting(
+            ListOf(_HOST), "Hosts from which pictures may be fetched, with network: outbound."
+        ),
+        "most_choices": Setting(Whole(1, 16384), "The largest n that a request may ask for."),
+        "most_held": Setting(Whole(1, 60000), "How many requests may wait for the engine."),
+        "most_served": Setting(Whole(1, 60000), "How many requests it serves at once."),
+        "loading_text": Setting(
+            Switch(), "Tell of the load as reasoning text in streams of chats that wait."
         ),
     },
     Requests,
@@ -158,9 +186,6 @@ CLIENT = Table(
 READINESS = Table(
     {"generate": Setting(Switch(), "Whether ready means that one token was generated.")}
 )
-
-# What a preset cannot set, because it is the request itself.
-_REQUEST_ONLY = "input|messages|model|prompt|stream"
 
 MODEL = Table(
     {
@@ -208,14 +233,7 @@ MODEL = Table(
         "presets": Setting(
             MapOf(
                 _CLIENT_NAME,
-                MapOf(
-                    Text(
-                        "a field of a request other than the request itself",
-                        rf"^(?!(?:{_REQUEST_ONLY})$)[a-z][a-z0-9_]*(?!\n)$",
-                        64,
-                    ),
-                    Anything(),
-                ),
+                MapOf(_SETTABLE, Anything()),
                 32,
             ),
             "Extra names for the same engine, each with request fields that it sets.",

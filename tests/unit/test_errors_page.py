@@ -21,4 +21,4 @@ def test_page_has_every_code_with_its_status() -> None:
 
 def test_what_a_retry_cannot_mend_has_no_retry_after() -> None:
     for code, kind in REFUSALS.items():
-        assert (kind.retry_after is not None) == (kind.status in (502, 503, 504)), code
+        assert (kind.retry_after is not None) == (kind.status in (429, 502, 503, 504)), code

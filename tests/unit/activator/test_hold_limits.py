@@ -14,6 +14,7 @@ import trio.testing
 from spark_activator.activator.connection import HEAD_LIMIT, HOLD_LIMIT, Connection
 from spark_activator.activator.demand import Demand
 from spark_activator.activator.desk import Desk
+from spark_activator.activator.gate import Gate
 from spark_activator.activator.idle import IdleClock
 from spark_activator.activator.presence import Presence
 from spark_activator.activator.relay import Relay
@@ -34,12 +35,14 @@ async def client_of(line: FromRunner | None) -> AsyncIterator[tuple[socket.socke
     model = Model(name="story", port=0, engine=Engine.PROCESS, source=Source("none"), memory=1)
     # Nothing gets as far as the relay.
     relay = cast("Relay", None)
-    desk = Desk(model, nowhere, clock=clock, demand=demand, presence=presence, relay=relay)
+    desk = Desk(
+        model, nowhere, clock=clock, demand=demand, presence=presence, relay=relay, gate=Gate()
+    )
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     with theirs:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Connection(Wire(ours, ClientGone), desk).serve)
+            nursery.start_soon(Connection(Wire(ours, ClientGone), desk, "127.0.0.1").serve)
             yield theirs, clock
             nursery.cancel_scope.cancel()
     presence.close()

@@ -1,0 +1,1 @@
+"""What is done to a request's JSON before the engine sees it: pure functions."""
