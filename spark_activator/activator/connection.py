@@ -24,7 +24,7 @@ from spark_activator.errors import Refusal
 from spark_activator.http import head as heads
 from spark_activator.http.answers import refusal_answer
 from spark_activator.http.body import Body, body_of
-from spark_activator.http.paths import Route, route
+from spark_activator.http.paths import FOR_ADMINS, Route, route
 from spark_activator.protocol import Queued, Starting
 
 logger = logging.getLogger(__name__)
@@ -105,10 +105,12 @@ class Connection:
         head = self._head
         if head is None:
             return
-        self._desk.gate.admit(head, self._peer)
+        caller = self._desk.gate.admit(head, self._peer)
         if self._desk.broken is not None:
             raise self._desk.broken
         answerer = route(head)
+        if answerer in FOR_ADMINS and not caller.admin:
+            raise Refusal("admin_required", f"'{head.path}' is for admin keys")
         if answerer is Route.ENGINE:
             self._body = body_of(head)
             self._desk.counts.requests += 1
@@ -116,8 +118,18 @@ class Connection:
             with self._desk.demand.request():
                 await self._have_answered(head, self._body, arrived)
         else:
+            if answerer is Route.WARM:
+                await self._warm(head)
             answer = self._desk.answer(answerer, head, self._id)
             await self._client.send_all(answer)
+
+    async def _warm(self, head: heads.Head) -> None:
+        """Wait for the engine as a request does that needs it."""
+        self._desk.counts.requests += 1
+        self._ended = Ended(self._id, f"{head.method} {head.path}")
+        with self._desk.demand.request():
+            await self._hold()
+        self._end(Outcome.ANSWERED, 200)
 
     async def _read_head(self) -> bytes:
         """Set the head, if one came; return what came behind it."""

@@ -84,6 +84,11 @@ class Demand:
         """How many requests are held."""
         return self._held.count
 
+    @property
+    def ready(self) -> bool:
+        """Whether the engine is there, and not being given away."""
+        return self._activation is not None
+
     @contextmanager
     def request(self) -> Iterator[None]:
         """Count a request as in flight for the duration of the block."""

@@ -25,13 +25,12 @@ from spark_activator.http import response
 from spark_activator.http.answers import CONTINUE
 from spark_activator.http.body import Body
 from spark_activator.http.head import Head
+from spark_activator.http.rate import Pace
 
 # The name that the engine's socket has in the directory of its activation.
 ENGINE_SOCKET: Final = "engine.sock"
 # An engine that is ready accepts; one whose backlog is full this long is stuck.
 CONNECT_LIMIT: Final = 10.0
-# A client that sends nothing of a body for a minute has lost its connection.
-BODY_PAUSE_LIMIT: Final = 60.0
 # Engines send none, or one; one that sends them without end would never answer.
 INTERIM_LIMIT: Final = 16
 # Ours, and closing connections give some back.
@@ -157,14 +156,17 @@ class Exchange:
             self._refusal = refusal
             both.cancel()
         except trio.TooSlowError:
-            self._refusal = Refusal("request_timeout", "the request's body stopped arriving")
+            self._refusal = Refusal("request_timeout", "the request's body arrives too slowly")
             both.cancel()
         self._body_over = True
 
     async def _pump(self) -> None:
+        pace = Pace()
         while not self._body.complete:
-            with trio.fail_after(BODY_PAUSE_LIMIT):
+            began = trio.current_time()
+            with trio.fail_after(pace.patience):
                 data = await self._client.receive(self._body.wanted)
+            pace.received(len(data), trio.current_time() - began)
             if not data:
                 # Without its end the request means nothing.
                 raise ClientGone
