@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -22,8 +22,9 @@ from spark_activator.activator.wire import ClientGone, Cut, Gone, Wire
 from spark_activator.activator.words import situation
 from spark_activator.errors import Refusal
 from spark_activator.http import head as heads
-from spark_activator.http.answers import refusal_answer
+from spark_activator.http.answers import empty_answer, refusal_answer, with_fields
 from spark_activator.http.body import Body, body_of
+from spark_activator.http.caller import Caller
 from spark_activator.http.paths import Route, route
 from spark_activator.protocol import Queued, Starting
 
@@ -62,6 +63,8 @@ class Connection:
         self._head: heads.Head | None = None
         self._body: Body | None = None
         self._exchange: Exchange | None = None
+        self._fields: Mapping[str, str] = {}  # of every answer: what a browser is told
+        self._caller = Caller()
         self._ended: Ended | None = None  # of a request that needs the engine
 
     async def serve(self) -> None:
@@ -105,7 +108,12 @@ class Connection:
         head = self._head
         if head is None:
             return
-        self._desk.gate.admit(head, self._peer)
+        self._fields = self._desk.gate.cors(head)
+        granted = self._desk.gate.preflight(head)
+        if granted is not None:
+            await self._client.send_all(empty_answer(self._id, granted))
+            return
+        self._caller = self._desk.gate.admit(head, self._peer)
         if self._desk.broken is not None:
             raise self._desk.broken
         answerer = route(head)
@@ -117,7 +125,7 @@ class Connection:
                 await self._have_answered(head, self._body, arrived)
         else:
             answer = self._desk.answer(answerer, head, self._id)
-            await self._client.send_all(answer)
+            await self._client.send_all(with_fields(answer, self._fields))
 
     async def _read_head(self) -> bytes:
         """Set the head, if one came; return what came behind it."""
@@ -159,7 +167,9 @@ class Connection:
                     before = activation
                 else:
                     with upstream:
-                        exchange = Exchange(self._client, upstream, head, body, self._id)
+                        exchange = Exchange(
+                            self._client, upstream, head, body, self._id, self._fields
+                        )
                         await self._forward(exchange, arrived)
                     return
             logger.warning("The engine of activation '%s' does not listen", activation)
@@ -212,7 +222,8 @@ class Connection:
         asked = f"{self._head.method} {self._head.path[:LOGGED_PATH]}" if self._head else "request"
         logger.info("%s: refused %s: %s: %s", self._id, asked, refusal.code, refusal.message)
         head_only = self._head is not None and self._head.method == "HEAD"
-        await self._client.send_all(refusal_answer(refusal, self._id, head_only=head_only))
+        answer = refusal_answer(refusal, self._id, head_only=head_only)
+        await self._client.send_all(with_fields(answer, self._fields))
 
     def _cut_short(self) -> None:
         if self._exchange is not None and self._exchange.status:
@@ -221,7 +232,7 @@ class Connection:
         elif self._body is not None:
             refusal = Refusal("shutting_down", "the model's activator is being stopped")
             self._end(Outcome.REFUSED, refusal.code)
-            self._client.send_now(refusal_answer(refusal, self._id))
+            self._client.send_now(with_fields(refusal_answer(refusal, self._id), self._fields))
 
     async def _own_up(self) -> None:
         if self._exchange is not None and self._exchange.status:

@@ -10,6 +10,7 @@ the relay knows nothing of chunks.
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -22,7 +23,7 @@ from spark_activator.activator.relay import Relay
 from spark_activator.activator.wire import PIECE, ClientGone, Cut, UpstreamGone, Wire
 from spark_activator.errors import Refusal
 from spark_activator.http import response
-from spark_activator.http.answers import CONTINUE
+from spark_activator.http.answers import CONTINUE, with_fields
 from spark_activator.http.body import Body
 from spark_activator.http.head import Head
 
@@ -68,13 +69,20 @@ class Exchange:
     """
 
     def __init__(
-        self, client: Wire, upstream: Wire, head: Head, body: Body, request_id: str
+        self,
+        client: Wire,
+        upstream: Wire,
+        head: Head,
+        body: Body,
+        request_id: str,
+        fields: Mapping[str, str],
     ) -> None:
         self._client = client
         self._upstream = upstream
         self._head = head
         self._body = body
         self._request_id = request_id
+        self._fields = fields  # of the answer, beside the engine's
         self._refusal: Refusal | None = None
         self._body_over = False  # complete, or the engine wants no more of it
         self._client_gone = False
@@ -182,7 +190,9 @@ class Exchange:
             # What an engine sends beyond is nobody's answer.
             rest = rest[: head.length]
             self._left = head.length - len(rest)
-        await self._client.send_all(head.for_downstream(self._request_id) + rest)
+        await self._client.send_all(
+            with_fields(head.for_downstream(self._request_id), self._fields) + rest
+        )
         while self._left and not self._body_over:
             try:
                 data = await self._upstream.receive(min(self._left, PIECE))

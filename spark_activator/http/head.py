@@ -47,9 +47,20 @@ HOP_BY_HOP: Final = frozenset(
         b"upgrade",
     }
 )
-# `Connection: content-length` asks us to forget how long the body is.
+# Where clients put an API key.  Whoever the engine is, it is not told.
+KEY_FIELDS: Final = (b"authorization", b"x-api-key", b"api-key")
+# `Connection: content-length` asks us to forget how long the body is, and others
+# who asks.
 _NEVER_NAMED = frozenset(
-    {b"host", b"content-length", b"transfer-encoding", b"content-type", b"authorization"}
+    {
+        b"host",
+        b"content-length",
+        b"transfer-encoding",
+        b"content-type",
+        b"origin",
+        b"x-forwarded-for",
+        *KEY_FIELDS,
+    }
 )
 
 
@@ -93,7 +104,7 @@ class Head:
     def for_upstream(self) -> bytes:
         """Write the head that the engine gets: one request, then the connection ends."""
         lines = [f"{self.method} {self.target} HTTP/1.{self.minor}".encode()]
-        lines += [name + b": " + value for name, value in self.fields]
+        lines += [name + b": " + value for name, value in self.fields if name not in KEY_FIELDS]
         if self.length is None:
             lines.append(b"transfer-encoding: chunked")
         elif self.length or self.method not in ("GET", "HEAD", "DELETE", "OPTIONS"):
