@@ -87,6 +87,11 @@ class Layout:
         return self.config / "hosts"
 
     @property
+    def nginx_listen(self) -> Path:
+        """The addresses that nginx listens on beside loopback, as it reads them."""
+        return self.config / "nginx-listen.conf"
+
+    @property
     def ports_file(self) -> Path:
         """Ports that were given to the owner's models, remembered."""
         return self.state / "ports.json"

@@ -143,6 +143,7 @@ class Activation:
         self._guests.hang_up()
         with trio.move_on_after(self._drain_limit):
             await self._guests.wait_none()
+        await self._demand.settle()
 
     async def _accept(self, connections: trio.Nursery) -> None:
         """Accept clients until the exit rule or a signal says that it is enough."""

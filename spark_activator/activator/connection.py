@@ -26,6 +26,7 @@ from spark_activator.http.answers import empty_answer, refusal_answer, with_fiel
 from spark_activator.http.body import Body, body_of
 from spark_activator.http.caller import Caller
 from spark_activator.http.paths import Route, route
+from spark_activator.http.tokens import Meter
 from spark_activator.protocol import Queued, Starting
 
 logger = logging.getLogger(__name__)
@@ -167,10 +168,7 @@ class Connection:
                     before = activation
                 else:
                     with upstream:
-                        exchange = Exchange(
-                            self._client, upstream, head, body, self._id, self._fields
-                        )
-                        await self._forward(exchange, arrived)
+                        await self._forward(upstream, head, body, arrived)
                     return
             logger.warning("The engine of activation '%s' does not listen", activation)
             with trio.move_on_after(DEATH_NOTICE_LIMIT) as waiting:
@@ -187,9 +185,17 @@ class Connection:
         finally:
             self._ended.served()
 
-    async def _forward(self, exchange: Exchange, arrived: bytes) -> None:
+    async def _forward(self, upstream: Wire, head: heads.Head, body: Body, arrived: bytes) -> None:
+        meter = Meter() if self._caller.key else None
+        show = None if meter is None else meter.feed
+        exchange = Exchange(self._client, upstream, head, body, self._id, self._fields, show)
         self._exchange = exchange
-        await exchange.run(arrived, self._desk.presence, self._desk.relay)
+        try:
+            await exchange.run(arrived, self._desk.presence, self._desk.relay)
+        finally:
+            # Also of an answer that nobody waited for.
+            if meter is not None and exchange.status:
+                self._desk.demand.usage.add(self._caller.key, *meter.tokens())
         self._end(Outcome.ANSWERED, exchange.status)
 
     async def _hold(self) -> str:

@@ -10,7 +10,7 @@ the relay knows nothing of chunks.
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -76,6 +76,7 @@ class Exchange:
         body: Body,
         request_id: str,
         fields: Mapping[str, str],
+        show: Callable[[bytes], None] | None,
     ) -> None:
         self._client = client
         self._upstream = upstream
@@ -83,6 +84,7 @@ class Exchange:
         self._body = body
         self._request_id = request_id
         self._fields = fields  # of the answer, beside the engine's
+        self._show = show  # who sees the answer's body
         self._refusal: Refusal | None = None
         self._body_over = False  # complete, or the engine wants no more of it
         self._client_gone = False
@@ -112,7 +114,11 @@ class Exchange:
             raise ClientGone
         if going_on:
             relayed = await relay.run(
-                self._client.sock, self._upstream.sock, request_body=0, response_body=self._left
+                self._client.sock,
+                self._upstream.sock,
+                request_body=0,
+                response_body=self._left,
+                show=self._show,
             )
             # An engine that closes with some of the body unread had all it wanted.
             if relayed.cut and self._body.complete:
@@ -190,6 +196,8 @@ class Exchange:
             # What an engine sends beyond is nobody's answer.
             rest = rest[: head.length]
             self._left = head.length - len(rest)
+        if self._show is not None:
+            self._show(rest)
         await self._client.send_all(
             with_fields(head.for_downstream(self._request_id), self._fields) + rest
         )
@@ -201,6 +209,8 @@ class Exchange:
             if not data:
                 return False
             self._left -= len(data)
+            if self._show is not None:
+                self._show(data)
             await self._client.send_all(data)
             await trio.lowlevel.checkpoint()
         return self._left > 0
