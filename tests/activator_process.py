@@ -81,6 +81,8 @@ class Stage:
             timeouts=Timeouts(idle=idle, drain=drain),
         )
         self.layout.frozen(NAME).write_text(frozen.dump(self.model))
+        # What requests of tests call it.
+        self.layout.hosts_file.write_text("a\n")
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self.port: int = self.listener.getsockname()[1]
         self.stderr = tmp_path / "activator.log"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -22,9 +22,11 @@ from spark_activator.activator.wire import ClientGone, Cut, Gone, Wire
 from spark_activator.activator.words import situation
 from spark_activator.errors import Refusal
 from spark_activator.http import head as heads
-from spark_activator.http.answers import refusal_answer
+from spark_activator.http.answers import empty_answer, refusal_answer, with_fields
 from spark_activator.http.body import Body, body_of
+from spark_activator.http.caller import Caller
 from spark_activator.http.paths import FOR_ADMINS, Route, route
+from spark_activator.http.tokens import Meter
 from spark_activator.protocol import Queued, Starting
 
 logger = logging.getLogger(__name__)
@@ -62,6 +64,8 @@ class Connection:
         self._head: heads.Head | None = None
         self._body: Body | None = None
         self._exchange: Exchange | None = None
+        self._fields: Mapping[str, str] = {}  # of every answer: what a browser is told
+        self._caller = Caller()
         self._ended: Ended | None = None  # of a request that needs the engine
 
     async def serve(self) -> None:
@@ -105,11 +109,16 @@ class Connection:
         head = self._head
         if head is None:
             return
-        caller = self._desk.gate.admit(head, self._peer)
+        self._fields = self._desk.gate.cors(head)
+        granted = self._desk.gate.preflight(head)
+        if granted is not None:
+            await self._client.send_all(empty_answer(self._id, granted))
+            return
+        self._caller = self._desk.gate.admit(head, self._peer)
         if self._desk.broken is not None:
             raise self._desk.broken
         answerer = route(head)
-        if answerer in FOR_ADMINS and not caller.admin:
+        if answerer in FOR_ADMINS and not self._caller.admin:
             raise Refusal("admin_required", f"'{head.path}' is for admin keys")
         if answerer is Route.ENGINE:
             self._body = body_of(head)
@@ -121,7 +130,7 @@ class Connection:
             if answerer is Route.WARM:
                 await self._warm(head)
             answer = self._desk.answer(answerer, head, self._id)
-            await self._client.send_all(answer)
+            await self._client.send_all(with_fields(answer, self._fields))
 
     async def _warm(self, head: heads.Head) -> None:
         """Wait for the engine as a request does that needs it."""
@@ -171,8 +180,7 @@ class Connection:
                     before = activation
                 else:
                     with upstream:
-                        exchange = Exchange(self._client, upstream, head, body, self._id)
-                        await self._forward(exchange, arrived)
+                        await self._forward(upstream, head, body, arrived)
                     return
             logger.warning("The engine of activation '%s' does not listen", activation)
             with trio.move_on_after(DEATH_NOTICE_LIMIT) as waiting:
@@ -189,9 +197,17 @@ class Connection:
         finally:
             self._ended.served()
 
-    async def _forward(self, exchange: Exchange, arrived: bytes) -> None:
+    async def _forward(self, upstream: Wire, head: heads.Head, body: Body, arrived: bytes) -> None:
+        meter = Meter() if self._caller.key else None
+        show = None if meter is None else meter.feed
+        exchange = Exchange(self._client, upstream, head, body, self._id, self._fields, show)
         self._exchange = exchange
-        await exchange.run(arrived, self._desk.presence, self._desk.relay)
+        try:
+            await exchange.run(arrived, self._desk.presence, self._desk.relay)
+        finally:
+            # Also of an answer that nobody waited for.
+            if meter is not None and exchange.status:
+                self._desk.demand.usage.add(self._caller.key, *meter.tokens())
         self._end(Outcome.ANSWERED, exchange.status)
 
     async def _hold(self) -> str:
@@ -224,7 +240,8 @@ class Connection:
         asked = f"{self._head.method} {self._head.path[:LOGGED_PATH]}" if self._head else "request"
         logger.info("%s: refused %s: %s: %s", self._id, asked, refusal.code, refusal.message)
         head_only = self._head is not None and self._head.method == "HEAD"
-        await self._client.send_all(refusal_answer(refusal, self._id, head_only=head_only))
+        answer = refusal_answer(refusal, self._id, head_only=head_only)
+        await self._client.send_all(with_fields(answer, self._fields))
 
     def _cut_short(self) -> None:
         if self._exchange is not None and self._exchange.status:
@@ -233,7 +250,7 @@ class Connection:
         elif self._body is not None:
             refusal = Refusal("shutting_down", "the model's activator is being stopped")
             self._end(Outcome.REFUSED, refusal.code)
-            self._client.send_now(refusal_answer(refusal, self._id))
+            self._client.send_now(with_fields(refusal_answer(refusal, self._id), self._fields))
 
     async def _own_up(self) -> None:
         if self._exchange is not None and self._exchange.status:

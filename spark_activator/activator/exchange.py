@@ -10,6 +10,7 @@ the relay knows nothing of chunks.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -22,7 +23,7 @@ from spark_activator.activator.relay import Relay
 from spark_activator.activator.wire import PIECE, ClientGone, Cut, UpstreamGone, Wire
 from spark_activator.errors import Refusal
 from spark_activator.http import response
-from spark_activator.http.answers import CONTINUE
+from spark_activator.http.answers import CONTINUE, with_fields
 from spark_activator.http.body import Body
 from spark_activator.http.head import Head
 from spark_activator.http.rate import Pace
@@ -67,13 +68,22 @@ class Exchange:
     """
 
     def __init__(
-        self, client: Wire, upstream: Wire, head: Head, body: Body, request_id: str
+        self,
+        client: Wire,
+        upstream: Wire,
+        head: Head,
+        body: Body,
+        request_id: str,
+        fields: Mapping[str, str],
+        show: Callable[[bytes], None] | None,
     ) -> None:
         self._client = client
         self._upstream = upstream
         self._head = head
         self._body = body
         self._request_id = request_id
+        self._fields = fields  # of the answer, beside the engine's
+        self._show = show  # who sees the answer's body
         self._refusal: Refusal | None = None
         self._body_over = False  # complete, or the engine wants no more of it
         self._client_gone = False
@@ -103,7 +113,11 @@ class Exchange:
             raise ClientGone
         if going_on:
             relayed = await relay.run(
-                self._client.sock, self._upstream.sock, request_body=0, response_body=self._left
+                self._client.sock,
+                self._upstream.sock,
+                request_body=0,
+                response_body=self._left,
+                show=self._show,
             )
             # An engine that closes with some of the body unread had all it wanted.
             if relayed.cut and self._body.complete:
@@ -184,7 +198,11 @@ class Exchange:
             # What an engine sends beyond is nobody's answer.
             rest = rest[: head.length]
             self._left = head.length - len(rest)
-        await self._client.send_all(head.for_downstream(self._request_id) + rest)
+        if self._show is not None:
+            self._show(rest)
+        await self._client.send_all(
+            with_fields(head.for_downstream(self._request_id), self._fields) + rest
+        )
         while self._left and not self._body_over:
             try:
                 data = await self._upstream.receive(min(self._left, PIECE))
@@ -193,6 +211,8 @@ class Exchange:
             if not data:
                 return False
             self._left -= len(data)
+            if self._show is not None:
+                self._show(data)
             await self._client.send_all(data)
             await trio.lowlevel.checkpoint()
         return self._left > 0

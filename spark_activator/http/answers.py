@@ -87,8 +87,19 @@ def text_answer(text: str, request_id: str, *, content_type: str, head_only: boo
 
 
 def empty_answer(request_id: str, headers: Mapping[str, str]) -> bytes:
-    """Say what *headers* say."""
-    return _answer(204, b"", {**headers, REQUEST_ID: request_id}, head_only=True)
+    """Write an answer that is all head: 204."""
+    lines = ["HTTP/1.1 204 No Content"]
+    lines += [f"{name}: {value}" for name, value in {**headers, REQUEST_ID: request_id}.items()]
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1")
+
+
+def with_fields(answer: bytes, fields: Mapping[str, str]) -> bytes:
+    """Add *fields* to the head that *answer* begins with."""
+    if not fields:
+        return answer
+    head, end, rest = answer.partition(b"\r\n\r\n")
+    lines = [f"{name}: {value}".encode("latin-1") for name, value in fields.items()]
+    return b"\r\n".join([head, *lines]) + end + rest
 
 
 def _answer(status: int, body: bytes, headers: Mapping[str, str], *, head_only: bool) -> bytes:

@@ -48,11 +48,11 @@ HOP_BY_HOP: Final = frozenset(
     }
 )
 # Who asks is between the client and us: an engine that is broken into learns no key.
-CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key", b"api-key"})
+KEY_FIELDS: Final = (b"authorization", b"x-api-key", b"api-key")
 # One of two would be believed here, and the other one there.
-_ONCE = CREDENTIALS | {b"origin", b"content-type", b"content-encoding", b"expect"}
+_ONCE = frozenset(KEY_FIELDS) | {b"origin", b"content-type", b"content-encoding", b"expect"}
 # `Connection: content-length` asks us to forget how long the body is.
-_NEVER_NAMED = _ONCE | {b"host", b"content-length", b"transfer-encoding"}
+_NEVER_NAMED = _ONCE | {b"host", b"content-length", b"transfer-encoding", b"x-forwarded-for"}
 # Servers that hand fields on as variables (CGI, WSGI) read '_' as '-'.
 _DISGUISED = frozenset({b"content_length", b"transfer_encoding"})
 
@@ -132,7 +132,7 @@ class Head:
 
     def _first_lines(self, fields: tuple[tuple[bytes, bytes], ...]) -> list[bytes]:
         line = f"{self.method} {self.target} HTTP/1.{self.minor}".encode()
-        passed = [field for field in fields if field[0] not in CREDENTIALS]
+        passed = [field for field in fields if field[0] not in KEY_FIELDS]
         return [line, *(name + b": " + value for name, value in passed)]
 
 
