@@ -18,6 +18,7 @@ from spark_activator.activator.desk import Desk
 from spark_activator.activator.endings import Ended, Outcome
 from spark_activator.activator.exchange import EngineUnreachable, Exchange, connect
 from spark_activator.activator.relay import RelayError
+from spark_activator.activator.request import Request
 from spark_activator.activator.wire import ClientGone, Cut, Gone, Wire
 from spark_activator.activator.words import situation
 from spark_activator.errors import Refusal
@@ -25,6 +26,7 @@ from spark_activator.http import head as heads
 from spark_activator.http.answers import refusal_answer
 from spark_activator.http.body import Body, body_of
 from spark_activator.http.paths import Route, route
+from spark_activator.http.policy.decision import Decision
 from spark_activator.protocol import Queued, Starting
 
 logger = logging.getLogger(__name__)
@@ -61,6 +63,7 @@ class Connection:
         self._id = os.urandom(8).hex()
         self._head: heads.Head | None = None
         self._body: Body | None = None
+        self._decision: Decision | None = None
         self._exchange: Exchange | None = None
         self._ended: Ended | None = None  # of a request that needs the engine
 
@@ -113,8 +116,10 @@ class Connection:
             self._body = body_of(head)
             self._desk.counts.requests += 1
             self._ended = Ended(self._id, f"{head.method} {head.path[:LOGGED_PATH]}")
-            with self._desk.demand.request():
-                await self._have_answered(head, self._body, arrived)
+            with await self._desk.intake.take(self._client, head, self._body, arrived) as request:
+                self._decision = request.decision
+                with self._desk.demand.request():
+                    await self._have_answered(request)
         else:
             answer = self._desk.answer(answerer, head, self._id)
             await self._client.send_all(answer)
@@ -141,7 +146,7 @@ class Connection:
             raise Refusal("request_timeout", f"the request head took over {HEAD_LIMIT:.0f} s")
         return b""
 
-    async def _have_answered(self, head: heads.Head, body: Body, arrived: bytes) -> None:
+    async def _have_answered(self, request: Request) -> None:
         """Hold the request until the engine is there, and forward it.
 
         An engine that died between `ready` and our connect is waited for once
@@ -159,8 +164,7 @@ class Connection:
                     before = activation
                 else:
                     with upstream:
-                        exchange = Exchange(self._client, upstream, head, body, self._id)
-                        await self._forward(exchange, arrived)
+                        await self._forward(Exchange(self._client, upstream, request, self._id))
                     return
             logger.warning("The engine of activation '%s' does not listen", activation)
             with trio.move_on_after(DEATH_NOTICE_LIMIT) as waiting:
@@ -177,9 +181,9 @@ class Connection:
         finally:
             self._ended.served()
 
-    async def _forward(self, exchange: Exchange, arrived: bytes) -> None:
+    async def _forward(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        await exchange.run(arrived, self._desk.presence, self._desk.relay)
+        await exchange.run(self._desk.presence, self._desk.relay)
         self._end(Outcome.ANSWERED, exchange.status)
 
     async def _hold(self) -> str:
@@ -212,7 +216,10 @@ class Connection:
         asked = f"{self._head.method} {self._head.path[:LOGGED_PATH]}" if self._head else "request"
         logger.info("%s: refused %s: %s: %s", self._id, asked, refusal.code, refusal.message)
         head_only = self._head is not None and self._head.method == "HEAD"
-        await self._client.send_all(refusal_answer(refusal, self._id, head_only=head_only))
+        changed = self._decision.changed if self._decision is not None else ()
+        await self._client.send_all(
+            refusal_answer(refusal, self._id, head_only=head_only, changed=changed)
+        )
 
     def _cut_short(self) -> None:
         if self._exchange is not None and self._exchange.status:

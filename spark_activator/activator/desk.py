@@ -7,6 +7,7 @@ from pathlib import Path
 from spark_activator.activator.demand import Demand
 from spark_activator.activator.gate import Gate
 from spark_activator.activator.idle import IdleClock
+from spark_activator.activator.intake import Intake
 from spark_activator.activator.presence import Presence
 from spark_activator.activator.relay import Relay
 from spark_activator.activator.words import sentence, situation
@@ -88,6 +89,7 @@ class Desk:
         self.presence = presence
         self.relay = relay
         self.gate = gate
+        self.intake = Intake(self._model)
         self.counts = Counts()
 
     def sentence(self) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 from activator_process import (
+    FORM,
     NAME,
     Answer,
     Asked,
@@ -97,7 +98,7 @@ async def test_client_that_leaves_while_held_is_forgotten(
     runner = await start_runner(stage, nursery, script)
     async with stage.activator():
         client = await stage.connect()
-        await client.send_all(post(b"x" * 100_000)[:50_000])  # its body lies unread
+        await client.send_all(post(b"x" * 100_000, FORM)[:50_000])  # its body lies unread
         await eventually(lambda: runner.claims and "busy" in runner.claims[0].types)
         await client.aclose()
         with trio.fail_after(2):

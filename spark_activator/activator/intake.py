@@ -1,0 +1,105 @@
+"""Take a request in: read its JSON, and have the policy decide, before anything is woken.
+
+A request that is refused here asks nothing of the runner and is never in flight.
+Bodies that are no JSON (forms, none at all) stay unread: they are passed on when
+the engine is there.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Final
+
+import trio
+
+from spark_activator.activator.bodies import Bodies, Content
+from spark_activator.activator.request import Request
+from spark_activator.activator.wire import ClientGone, Wire
+from spark_activator.catalog.model import Model
+from spark_activator.errors import Refusal
+from spark_activator.http.answers import CONTINUE
+from spark_activator.http.body import Body
+from spark_activator.http.endpoints import JSON_BODIES, endpoint
+from spark_activator.http.head import Head
+from spark_activator.http.policy.apply import decide
+from spark_activator.http.policy.decision import Decision
+
+logger = logging.getLogger(__name__)
+
+# A client that sends nothing of a body for a minute has lost its connection.
+PAUSE_LIMIT: Final = 60.0
+# A client may be slow, and not for ever: so long in any case, and a second more
+# for each so many bytes.
+PACE_GRACE: Final = 30.0
+PACE: Final = 1024
+
+
+class Intake:
+    """What takes all requests of one process in."""
+
+    def __init__(self, model: Model | None, bodies: Bodies | None = None) -> None:
+        self._model = model
+        self._bodies = bodies or Bodies()
+
+    async def take(self, client: Wire, head: Head, body: Body, arrived: bytes) -> Request:
+        """Read what has to be read of a request, and have the policy decide.
+
+        Args:
+            client: Who sends it.
+            head: Its head.
+            body: Reads its body.
+            arrived: What of the body came with the head.
+
+        Raises:
+            ClientGone: The client left before its request was complete.
+            Refusal: The request is not one for the engine.
+        """
+        asked = endpoint(head.path)
+        if self._model is None or asked not in JSON_BODIES:
+            return Request(head, body, arrived)
+        _check_coding(head)
+        content = Content(self._bodies)
+        try:
+            await _read(client, head, body, arrived, content)
+            body_read = content.whole()
+            decision = decide(body_read, asked, self._model)
+            if decision.body is not body_read:
+                content.become(decision.body)
+            if content.fd >= 0:
+                decision = replace(decision, body=b"")
+        except BaseException:
+            content.close()
+            raise
+        _note(decision, content)
+        return Request(head, body, b"", content=content, decision=decision)
+
+
+def _check_coding(head: Head) -> None:
+    codings = [value for name, value in head.fields if name == b"content-encoding"]
+    if any(value.lower() != b"identity" for value in codings):
+        raise Refusal("invalid_json", "expected JSON as it is, without a Content-Encoding")
+
+
+async def _read(client: Wire, head: Head, body: Body, arrived: bytes, content: Content) -> None:
+    content.add(body.content(arrived))
+    if head.wants_continue and not arrived and not body.complete:
+        await client.send_all(CONTINUE)
+    began = trio.current_time()
+    try:
+        while not body.complete:
+            slowest = began + PACE_GRACE + content.size / PACE
+            with trio.fail_at(min(slowest, trio.current_time() + PAUSE_LIMIT)):
+                data = await client.receive(body.wanted)
+            if not data:
+                raise ClientGone
+            content.add(body.content(data))
+            # A fast client has something all the time; the others want their turn.
+            await trio.lowlevel.checkpoint()
+    except trio.TooSlowError:
+        raise Refusal("request_timeout", "the request's body arrived too slowly") from None
+
+
+def _note(decision: Decision, content: Content) -> None:
+    if decision.changed:
+        logger.debug("Changed a request (%s): %d bytes", ", ".join(decision.changed), content.size)
