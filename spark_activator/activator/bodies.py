@@ -8,12 +8,12 @@ streams of this process waiting.
 
 from __future__ import annotations
 
-import errno
 import os
 from typing import Final
 
 import trio
 
+from spark_activator.activator import memfd
 from spark_activator.activator.wire import Wire
 from spark_activator.errors import Refusal
 
@@ -76,19 +76,14 @@ class Content:
             return
         try:
             if self.fd < 0:
-                self.fd = os.memfd_create("body")
-                write_all(self.fd, self.data)
+                self.fd = memfd.create(self.data)
                 self.data = b""
-            write_all(self.fd, data)
+            memfd.append(self.fd, data)
         except OSError as error:  # descriptors or memory are short
             raise Refusal("overloaded", "no room for the request's body") from error
 
-    def whole(self) -> bytes:
-        """Return all of it."""
-        return self.data if self.fd < 0 else os.pread(self.fd, self.size, 0)
-
     def become(self, data: bytes) -> None:
-        """Be *data* instead, of which nothing is to be copied while it is small.
+        """Be *data* instead.
 
         Raises:
             Refusal: There is no room.
@@ -147,17 +142,3 @@ class FileBody:
         left = min(self._content.size - self._sent, SENT_AT_ONCE)
         self._sent += await upstream.send_file(self._content.fd, self._sent, left)
         await trio.lowlevel.checkpoint()
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """Write *data* to the file *fd*.
-
-    Raises:
-        OSError: There is no room.
-    """
-    rest = memoryview(data)
-    while rest:
-        written = os.write(fd, rest)
-        if not written:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        rest = rest[written:]

@@ -14,13 +14,14 @@ from typing import Final
 import trio
 
 from spark_activator.activator.bodies import Bodies, Content
+from spark_activator.activator.policy_process import PolicyProcess
 from spark_activator.activator.request import Request
 from spark_activator.activator.wire import ClientGone, Wire
 from spark_activator.catalog.model import Model
 from spark_activator.errors import Refusal
 from spark_activator.http.answers import CONTINUE
 from spark_activator.http.body import Body
-from spark_activator.http.endpoints import JSON_BODIES, endpoint
+from spark_activator.http.endpoints import JSON_BODIES, Endpoint, endpoint
 from spark_activator.http.head import Head
 from spark_activator.http.policy.apply import decide
 from spark_activator.http.policy.decision import Decision
@@ -39,8 +40,13 @@ class Intake:
     """What takes all requests of one process in."""
 
     def __init__(self, model: Model | None, bodies: Bodies | None = None) -> None:
-        self._model = model
+        self._process = None if model is None else PolicyProcess(model)
         self._bodies = bodies or Bodies()
+
+    async def run(self) -> None:
+        """Look after the policy's worker, until cancelled."""
+        if self._process is not None:
+            await self._process.run()
 
     async def take(self, client: Wire, head: Head, body: Body, arrived: bytes) -> Request:
         """Read what has to be read of a request, and have the policy decide.
@@ -56,23 +62,27 @@ class Intake:
             Refusal: The request is not one for the engine.
         """
         asked = endpoint(head.path)
-        if self._model is None or asked not in JSON_BODIES:
+        if self._process is None or asked not in JSON_BODIES:
             return Request(head, body, arrived)
         _check_coding(head)
         content = Content(self._bodies)
         try:
             await _read(client, head, body, arrived, content)
-            body_read = content.whole()
-            decision = decide(body_read, asked, self._model)
-            if decision.body is not body_read:
-                content.become(decision.body)
-            if content.fd >= 0:
-                decision = replace(decision, body=b"")
+            decision = await self._decide(content, asked)
         except BaseException:
             content.close()
             raise
         _note(decision, content)
         return Request(head, body, b"", content=content, decision=decision)
+
+    async def _decide(self, content: Content, asked: Endpoint) -> Decision:
+        assert self._process is not None
+        if content.fd >= 0:
+            return await self._process.decide(content, asked)
+        decision = decide(content.data, asked, self._process.model)
+        if decision.body is not content.data:
+            content.become(decision.body)
+        return decision if content.fd < 0 else replace(decision, body=b"")
 
 
 def _check_coding(head: Head) -> None:
