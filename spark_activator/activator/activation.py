@@ -74,6 +74,7 @@ class Activation:
         timeouts = model.timeouts if isinstance(model, Model) else Timeouts()
         always = isinstance(model, Model) and model.keep is Keep.ALWAYS
         self._drain_limit = timeouts.drain
+        self._most_served = model.requests.most_served if isinstance(model, Model) else None
         self._idle = math.inf if always else timeouts.idle
 
     async def run(self) -> bool:
@@ -83,7 +84,9 @@ class Activation:
             Whether all is well: False after a bug that ended all of it.
         """
         self._clock = IdleClock(self._idle, trio.current_time())
-        self._demand = Demand(self._name, self._layout, self._clock, self._note_change)
+        self._demand = Demand(
+            self._name, self._layout, self._clock, self._note_change, self._most_served
+        )
         presence = Presence()
         try:
             async with Relay() as relay, trio.open_nursery() as nursery:

@@ -82,6 +82,16 @@ class Content:
         except OSError as error:  # descriptors or memory are short
             raise Refusal("overloaded", "no room for the request's body") from error
 
+    async def send_file(self, upstream: Wire) -> None:
+        """Send all of it that lies in a file.
+
+        Raises:
+            Gone: The engine is.
+        """
+        body = FileBody(self)
+        while self.fd >= 0 and not body.complete:
+            await body.send(upstream)
+
     def become(self, data: bytes) -> None:
         """Be *data* instead.
 

@@ -116,8 +116,10 @@ class Connection:
             self._body = body_of(head)
             self._desk.counts.requests += 1
             self._ended = Ended(self._id, f"{head.method} {head.path[:LOGGED_PATH]}")
+            self._desk.check_room()
             with await self._desk.intake.take(self._client, head, self._body, arrived) as request:
                 self._decision = request.decision
+                self._desk.check_room()  # others may have come while it was read
                 with self._desk.demand.request():
                     await self._have_answered(request)
         else:
@@ -156,6 +158,8 @@ class Connection:
         while True:
             activation = await self._hold()
             with desk.demand.serving(), self._served_by(activation):
+                await desk.intake.recount(request, desk.upstreams / activation)
+                self._decision = request.decision
                 try:
                     upstream = await connect(desk.upstreams / activation)
                 except EngineUnreachable as error:

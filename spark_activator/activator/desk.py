@@ -99,6 +99,20 @@ class Desk:
         demand = self.demand
         return sentence(demand.line, in_flight=self._clock.in_flight, waiting=demand.waiting)
 
+    def check_room(self) -> None:
+        """See whether there is room for one request more.
+
+        Raises:
+            Refusal: As many wait as may, or as many are served as may be.
+        """
+        assert self._model is not None
+        most = self._model.requests
+        if self.demand.ready:
+            if self.demand.full:
+                raise Refusal("concurrency_limit", f"{most.most_served} requests are being served")
+        elif self.demand.waiting >= most.most_held:
+            raise Refusal("queue_full", f"{most.most_held} requests wait for this model")
+
     def answer(self, route: Route, head: Head, request_id: str) -> bytes:
         """Answer a request that needs no engine.
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import trio
 
 from spark_activator.activator.bodies import Bodies, Content
+from spark_activator.activator.counting import count
 from spark_activator.activator.policy_process import PolicyProcess
 from spark_activator.activator.request import Request
 from spark_activator.activator.wire import ClientGone, Wire
@@ -23,7 +25,7 @@ from spark_activator.http.answers import CONTINUE
 from spark_activator.http.body import Body
 from spark_activator.http.endpoints import JSON_BODIES, Endpoint, endpoint
 from spark_activator.http.head import Head
-from spark_activator.http.policy.apply import decide
+from spark_activator.http.policy.apply import decide, reclamp
 from spark_activator.http.policy.decision import Decision
 
 logger = logging.getLogger(__name__)
@@ -75,14 +77,38 @@ class Intake:
         _note(decision, content)
         return Request(head, body, b"", content=content, decision=decision)
 
+    async def recount(self, request: Request, directory: Path) -> None:
+        """Have the engine of *directory* count the prompt, where the estimate is near the limit.
+
+        Raises:
+            Refusal: The limit could not be set anew.
+        """
+        decision, content = request.decision, request.content
+        if decision is None or decision.clamp is None or not decision.clamp.near:
+            return
+        counted = await count(request, directory)
+        if counted is None:
+            return
+        assert self._process is not None
+        assert content is not None
+        if content.fd >= 0:
+            request.decision = await self._process.reclamp(content, decision, counted)
+        else:
+            after = reclamp(decision, counted, self._process.model)
+            request.decision = _kept(after, content)
+
     async def _decide(self, content: Content, asked: Endpoint) -> Decision:
         assert self._process is not None
         if content.fd >= 0:
             return await self._process.decide(content, asked)
-        decision = decide(content.data, asked, self._process.model)
-        if decision.body is not content.data:
-            content.become(decision.body)
-        return decision if content.fd < 0 else replace(decision, body=b"")
+        return _kept(decide(content.data, asked, self._process.model), content)
+
+
+def _kept(decision: Decision, content: Content) -> Decision:
+    """Have *content* be what was decided, which has outgrown its memory perhaps."""
+    if decision.body is not content.data:
+        content.become(decision.body)
+    return decision if content.fd < 0 else replace(decision, body=b"")
 
 
 def _check_coding(head: Head) -> None:

@@ -103,6 +103,14 @@ class PolicyProcess:
         """
         return await self._ask(content, policy_lines.ask_decide(endpoint))
 
+    async def reclamp(self, content: Content, decision: Decision, counted: int) -> Decision:
+        """Have the limit of *content* set anew, for a prompt of *counted* tokens.
+
+        Raises:
+            Refusal: That could not be done.
+        """
+        return await self._ask(content, policy_lines.ask_reclamp(decision, counted))
+
     async def run(self) -> None:
         """End the process when it has had nothing to do for a while, until cancelled."""
         try:

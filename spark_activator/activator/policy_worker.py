@@ -23,7 +23,7 @@ from spark_activator.catalog import frozen
 from spark_activator.catalog.model import Model
 from spark_activator.errors import Refusal
 from spark_activator.http.endpoints import Endpoint
-from spark_activator.http.policy.apply import decide
+from spark_activator.http.policy.apply import decide, reclamp
 from spark_activator.http.policy.decision import Decision
 
 # The largest body is 64 MiB; as text with one emoji in it, read and written
@@ -94,8 +94,10 @@ def _complain() -> None:
 
 def _decide(line: bytes, body: bytes, model: Model) -> Decision:
     question = policy_lines.asked(line, body)
-    assert isinstance(question, Endpoint)
-    return decide(body, question, model)
+    if isinstance(question, Endpoint):
+        return decide(body, question, model)
+    decision, counted = question
+    return reclamp(decision, counted, model)
 
 
 def _send(activator: socket.socket, answer: bytes, body: bytes | None) -> None:
