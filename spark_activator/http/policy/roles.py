@@ -1,0 +1,195 @@
+"""Conversations as narrow chat templates want them: text, and turns that alternate."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from spark_activator.catalog.model import Model
+from spark_activator.http.endpoints import Endpoint
+from spark_activator.http.policy.places import CHATS, Chat
+from spark_activator.http.policy.strict import Fields
+
+_Message = dict[str, Any]
+
+_TEXTS = ("text", "input_text", "output_text")
+_SYSTEM = ("system", "developer")
+# What somebody says who has to say something: templates refuse two turns of one side.
+FILLERS: Final = {"user": "Continue.", "assistant": "OK."}
+# A turn that is part of a call of tools: nothing may come between, nothing be merged.
+_CALLS = ("tool_calls", "function_call")
+_BLANK = "\n\n"
+
+
+def flatten_text(fields: Fields, endpoint: Endpoint, model: Model) -> Fields:
+    """Join the parts of a message into one string, where all of them are text."""
+    chat = CHATS.get(endpoint)
+    if chat is None or not model.requests.flatten_text:
+        return fields
+    result = dict(fields)
+    messages = fields.get(chat.messages)
+    if isinstance(messages, list):
+        flat = [_flattened(message, chat) for message in messages]
+        if any(new is not old for new, old in zip(flat, messages, strict=True)):
+            result[chat.messages] = flat
+    if chat.system is not None and chat.system in fields:
+        system = _joined(fields[chat.system])
+        result[chat.system] = fields[chat.system] if system is None else system
+    return fields if all(result[key] is fields[key] for key in fields) else result
+
+
+def strict_roles(fields: Fields, endpoint: Endpoint, model: Model) -> Fields:
+    """Make user and assistant alternate, with the system's text in the first user's turn."""
+    chat = CHATS.get(endpoint)
+    if chat is None or not model.requests.strict_roles:
+        return fields
+    messages = fields.get(chat.messages)
+    if isinstance(messages, str):
+        messages = [{"role": "user", "content": messages}]
+    system = fields.get(chat.system) if chat.system is not None else None
+    if not isinstance(messages, list) or not all(map(_is_plain, messages)) or not _is(system):
+        return fields  # the engine says what is wrong with it
+    texts = [system] if system else []
+    texts += [each["content"] for each in messages if _role(each) in _SYSTEM and each["content"]]
+    turns = [each for each in messages if _role(each) not in _SYSTEM]
+    turns = _alternating(_merged(_begun(turns, texts, chat), chat))
+    if not system and turns == fields.get(chat.messages):
+        return fields
+    if turns == [{"role": "user", "content": fields.get(chat.messages)}]:
+        return fields
+    result = {key: value for key, value in fields.items() if key != chat.system or not value}
+    return {**result, chat.messages: turns}
+
+
+def _flattened(message: object, chat: Chat) -> object:
+    if not isinstance(message, dict):
+        return message
+    # An item of an answer keeps its list: its own text is a list by the API.
+    if chat.text != "text" and message.get("role") not in ("user", *_SYSTEM):
+        return message
+    text = _joined(message.get("content"))
+    return message if text is None else {**message, "content": text}
+
+
+def _joined(content: object) -> str | None:
+    if not isinstance(content, list):
+        return None
+    texts = [_text(part) for part in content]
+    return "\n".join(text for text in texts if text is not None) if None not in texts else None
+
+
+def _text(part: object) -> str | None:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, dict) or part.get("type") not in _TEXTS:
+        return None
+    text = part.get("text")
+    return text if isinstance(text, str) else None
+
+
+def _is_plain(message: object) -> bool:
+    """Whether it is a message, or another item, of which we know what to do with it."""
+    if not isinstance(message, dict):
+        return False
+    role = _role(message)
+    if role not in (*_SYSTEM, *FILLERS):
+        return True
+    return "content" in message and _is(message["content"])
+
+
+def _is(content: object) -> bool:
+    return content is None or isinstance(content, str | list)
+
+
+def _role(message: _Message) -> str | None:
+    role = message.get("role")
+    return role if isinstance(role, str) else None
+
+
+def _begun(turns: list[_Message], texts: list[Any], chat: Chat) -> list[_Message]:
+    """Put the system's *texts* into the first turn, which is a user's."""
+    content: Any = None
+    for text in texts:
+        content = _both(content, text, chat)
+    if not turns or _role(turns[0]) != "user":
+        if content is None and (not turns or _role(turns[0]) != "assistant"):
+            return turns
+        opening = FILLERS["user"] if content is None else content
+        return [{"role": "user", "content": opening}, *turns]
+    if content is None:
+        return turns
+    said = turns[0]["content"]
+    if _begins(said, content, chat):
+        return turns  # a file that sets the system's text sets it again
+    return [{**turns[0], "content": _both(content, said, chat)}, *turns[1:]]
+
+
+def _begins(content: Any, start: Any, chat: Chat) -> bool:  # noqa: ANN401  # see `_both`
+    if isinstance(content, list):
+        parts = _parts(start, chat)
+        return content[: len(parts)] == parts
+    return (
+        isinstance(content, str) and isinstance(start, str) and content.startswith(start + _BLANK)
+    )
+
+
+def _both(one: Any, other: Any, chat: Chat) -> Any:  # noqa: ANN401  # content is text or parts
+    """Join two contents: texts by a blank line, lists of parts as they are."""
+    if not one or not other:
+        return one or other
+    if isinstance(one, str) and isinstance(other, str):
+        return one + _BLANK + other
+    return [*_parts(one, chat), *_parts(other, chat)]
+
+
+def _parts(content: str | list[Any], chat: Chat) -> list[Any]:
+    return [{"type": chat.text, "text": content}] if isinstance(content, str) else content
+
+
+def _merged(turns: list[_Message], chat: Chat) -> list[_Message]:
+    """Merge neighbours of one role, where nothing but their content differs."""
+    result: list[_Message] = []
+    for turn in turns:
+        before = result[-1] if result else {}
+        if _mergeable(turn) and _mergeable(before) and _rest(before) == _rest(turn):
+            result[-1] = {**before, "content": _both(before["content"], turn["content"], chat)}
+        else:
+            result.append(turn)
+    return result
+
+
+def _mergeable(turn: _Message) -> bool:
+    return _role(turn) in FILLERS and not _calls(turn) and not _has_result(turn)
+
+
+def _rest(turn: _Message) -> _Message:
+    return {key: value for key, value in turn.items() if key != "content"}
+
+
+def _alternating(turns: list[_Message]) -> list[_Message]:
+    """Put a short turn of the other side where two of one side are left."""
+    result: list[_Message] = []
+    last: str | None = None
+    for turn in turns:
+        role = _role(turn)
+        if _mergeable(turn):
+            # After the result of a tool the assistant may go on, but a user may not.
+            if role == last and (role == "user" or _role(result[-1]) == role):
+                other = "assistant" if role == "user" else "user"
+                result.append({"role": other, "content": FILLERS[other]})
+            last = role
+        result.append(turn)
+    return result
+
+
+def _calls(turn: _Message) -> bool:
+    return any(turn.get(key) for key in _CALLS) or _has(turn, ("tool_use",))
+
+
+def _has_result(turn: _Message) -> bool:
+    return _has(turn, ("tool_result",))
+
+
+def _has(turn: _Message, types: tuple[str, ...]) -> bool:
+    content = turn.get("content")
+    parts = content if isinstance(content, list) else []
+    return any(isinstance(part, dict) and part.get("type") in types for part in parts)
