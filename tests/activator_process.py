@@ -27,6 +27,8 @@ from spark_activator.layout import Layout
 NAME = "story"
 # Everything here takes milliseconds; a loaded machine may take longer.
 LIMIT = 10.0
+# Passed on as it comes: only JSON is read before the engine is asked for.
+FORM = "/v1/audio/transcriptions"
 
 
 class Answer:

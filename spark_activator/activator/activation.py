@@ -75,6 +75,7 @@ class Activation:
         self._names = model.names if isinstance(model, Model) else (name,)
         always = isinstance(model, Model) and model.keep is Keep.ALWAYS
         self._drain_limit = timeouts.drain
+        self._most_served = model.requests.most_served if isinstance(model, Model) else None
         self._idle = math.inf if always else timeouts.idle
 
     async def run(self) -> bool:
@@ -84,7 +85,9 @@ class Activation:
             Whether all is well: False after a bug that ended all of it.
         """
         self._clock = IdleClock(self._idle, trio.current_time())
-        self._demand = Demand(self._name, self._layout, self._clock, self._note_change)
+        self._demand = Demand(
+            self._name, self._layout, self._clock, self._note_change, self._most_served
+        )
         presence = Presence()
         try:
             async with Relay() as relay, trio.open_nursery() as nursery:
@@ -99,6 +102,7 @@ class Activation:
                 )
                 nursery.start_soon(self._guard, presence.run)
                 nursery.start_soon(self._guard, self._demand.run)
+                nursery.start_soon(self._guard, self._desk.intake.run)
                 await nursery.start(self._heed_signals)
                 notify.ready(self._desk.sentence())
                 nursery.start_soon(self._guard, self._show_status)

@@ -18,6 +18,7 @@ from spark_activator.activator.desk import Desk
 from spark_activator.activator.endings import Ended, Outcome
 from spark_activator.activator.exchange import EngineUnreachable, Exchange, connect
 from spark_activator.activator.relay import RelayError
+from spark_activator.activator.request import Request
 from spark_activator.activator.wire import ClientGone, Cut, Gone, Wire
 from spark_activator.activator.words import situation
 from spark_activator.errors import Refusal
@@ -26,6 +27,7 @@ from spark_activator.http.answers import empty_answer, refusal_answer, with_fiel
 from spark_activator.http.body import Body, body_of
 from spark_activator.http.caller import Caller
 from spark_activator.http.paths import FOR_ADMINS, Route, route
+from spark_activator.http.policy.decision import Decision
 from spark_activator.http.tokens import Meter
 from spark_activator.protocol import Queued, Starting
 
@@ -63,6 +65,7 @@ class Connection:
         self._id = os.urandom(8).hex()
         self._head: heads.Head | None = None
         self._body: Body | None = None
+        self._decision: Decision | None = None
         self._exchange: Exchange | None = None
         self._fields: Mapping[str, str] = {}  # of every answer: what a browser is told
         self._caller = Caller()
@@ -124,8 +127,12 @@ class Connection:
             self._body = body_of(head)
             self._desk.counts.requests += 1
             self._ended = Ended(self._id, f"{head.method} {head.path[:LOGGED_PATH]}")
-            with self._desk.demand.request():
-                await self._have_answered(head, self._body, arrived)
+            self._desk.check_room()
+            with await self._desk.intake.take(self._client, head, self._body, arrived) as request:
+                self._decision = request.decision
+                self._desk.check_room()  # others may have come while it was read
+                with self._desk.demand.request():
+                    await self._have_answered(request)
         else:
             if answerer is Route.WARM:
                 await self._warm(head)
@@ -162,7 +169,7 @@ class Connection:
             raise Refusal("request_timeout", f"the request head took over {HEAD_LIMIT:.0f} s")
         return b""
 
-    async def _have_answered(self, head: heads.Head, body: Body, arrived: bytes) -> None:
+    async def _have_answered(self, request: Request) -> None:
         """Hold the request until the engine is there, and forward it.
 
         An engine that died between `ready` and our connect is waited for once
@@ -172,6 +179,8 @@ class Connection:
         while True:
             activation = await self._hold()
             with desk.demand.serving(), self._served_by(activation):
+                await desk.intake.recount(request, desk.upstreams / activation)
+                self._decision = request.decision
                 try:
                     upstream = await connect(desk.upstreams / activation)
                 except EngineUnreachable as error:
@@ -180,7 +189,7 @@ class Connection:
                     before = activation
                 else:
                     with upstream:
-                        await self._forward(upstream, head, body, arrived)
+                        await self._forward(upstream, request)
                     return
             logger.warning("The engine of activation '%s' does not listen", activation)
             with trio.move_on_after(DEATH_NOTICE_LIMIT) as waiting:
@@ -197,13 +206,13 @@ class Connection:
         finally:
             self._ended.served()
 
-    async def _forward(self, upstream: Wire, head: heads.Head, body: Body, arrived: bytes) -> None:
+    async def _forward(self, upstream: Wire, request: Request) -> None:
         meter = Meter() if self._caller.key else None
         show = None if meter is None else meter.feed
-        exchange = Exchange(self._client, upstream, head, body, self._id, self._fields, show)
+        exchange = Exchange(self._client, upstream, request, self._id, self._fields, show)
         self._exchange = exchange
         try:
-            await exchange.run(arrived, self._desk.presence, self._desk.relay)
+            await exchange.run(self._desk.presence, self._desk.relay)
         finally:
             # Also of an answer that nobody waited for.
             if meter is not None and exchange.status:
@@ -240,7 +249,8 @@ class Connection:
         asked = f"{self._head.method} {self._head.path[:LOGGED_PATH]}" if self._head else "request"
         logger.info("%s: refused %s: %s: %s", self._id, asked, refusal.code, refusal.message)
         head_only = self._head is not None and self._head.method == "HEAD"
-        answer = refusal_answer(refusal, self._id, head_only=head_only)
+        changed = self._decision.changed if self._decision is not None else ()
+        answer = refusal_answer(refusal, self._id, head_only=head_only, changed=changed)
         await self._client.send_all(with_fields(answer, self._fields))
 
     def _cut_short(self) -> None:

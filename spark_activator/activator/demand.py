@@ -17,6 +17,7 @@ Whoever still waits after the end is a new connection, thus a new ticket.
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -57,17 +58,26 @@ _ACTIVATION = re.compile(r"[0-9a-f]{8}")
 class Demand:
     """All requests for one model, and the runner's answer; `run` must be running.
 
+    The engine gets *most_served* requests at once, if that is not None; the others
+    wait as they do for the engine itself.
+
     Attributes:
         line: What the runner said last; None while nothing is asked of it.
         usage: What API keys have had, to be told to the runner.
     """
 
     def __init__(
-        self, name: str, layout: Layout, clock: IdleClock, changed: Callable[[], None]
+        self,
+        name: str,
+        layout: Layout,
+        clock: IdleClock,
+        changed: Callable[[], None],
+        most_served: int | None = None,
     ) -> None:
         self._path = layout.runner_socket(name)
         self._clock = clock
         self._changed = changed
+        self._most_served = math.inf if most_served is None else most_served
         self.line: FromRunner | None = None
         self.usage = Counter()
         self._held = Held()
@@ -92,6 +102,11 @@ class Demand:
     def ready(self) -> bool:
         """Whether the engine is there, and not being given away."""
         return self._activation is not None
+
+    @property
+    def full(self) -> bool:
+        """Whether the engine has as many requests as it may have."""
+        return self._served >= self._most_served
 
     @contextmanager
     def request(self) -> Iterator[None]:
@@ -120,17 +135,22 @@ class Demand:
         try:
             yield
         finally:
+            was_full = self.full
             self._served -= 1
             if not self._served:
                 self._none_served.set()
+            if was_full and self.waiting:
+                self._held.look()
 
     async def wait_ready(self) -> str:
-        """Wait for the engine and return its activation.
+        """Wait for the engine, and for a place there; return its activation.
 
         Raises:
             Refusal: It is not coming.
         """
-        return await self._held.wait(lambda: self._activation, lambda: self._wanted.set())
+        return await self._held.wait(
+            lambda: None if self.full else self._activation, lambda: self._wanted.set()
+        )
 
     async def wait_gone(self, activation: str) -> None:
         """Wait until the runner, too, knows that *activation* is dead."""

@@ -10,6 +10,7 @@ import trio
 from spark_activator.activator.demand import Demand
 from spark_activator.activator.gate import Gate
 from spark_activator.activator.idle import IdleClock
+from spark_activator.activator.intake import Intake
 from spark_activator.activator.presence import Presence
 from spark_activator.activator.relay import Relay
 from spark_activator.activator.words import sentence, situation
@@ -91,6 +92,7 @@ class Desk:
         self.presence = presence
         self.relay = relay
         self.gate = gate
+        self.intake = Intake(self._model)
         self.counts = Counts()
 
     def sentence(self) -> str:
@@ -99,6 +101,20 @@ class Desk:
             return self.broken.message
         demand = self.demand
         return sentence(demand.line, in_flight=self._clock.in_flight, waiting=demand.waiting)
+
+    def check_room(self) -> None:
+        """See whether there is room for one request more.
+
+        Raises:
+            Refusal: As many wait as may, or as many are served as may be.
+        """
+        assert self._model is not None
+        most = self._model.requests
+        if self.demand.ready:
+            if self.demand.full:
+                raise Refusal("concurrency_limit", f"{most.most_served} requests are being served")
+        elif self.demand.waiting >= most.most_held:
+            raise Refusal("queue_full", f"{most.most_held} requests wait for this model")
 
     def answer(self, route: Route, head: Head, request_id: str) -> bytes:
         """Answer a request that needs no engine.

@@ -17,15 +17,15 @@ from typing import Final, NoReturn
 import trio
 
 from spark_activator.activator import unixsocket
+from spark_activator.activator.bodies import FileBody
 from spark_activator.activator.lane import UNLIMITED
 from spark_activator.activator.presence import Presence
 from spark_activator.activator.relay import Relay
+from spark_activator.activator.request import Request
 from spark_activator.activator.wire import PIECE, ClientGone, Cut, UpstreamGone, Wire
 from spark_activator.errors import Refusal
 from spark_activator.http import response
 from spark_activator.http.answers import CONTINUE, with_fields
-from spark_activator.http.body import Body
-from spark_activator.http.head import Head
 from spark_activator.http.rate import Pace
 
 # The name that the engine's socket has in the directory of its activation.
@@ -71,16 +71,15 @@ class Exchange:
         self,
         client: Wire,
         upstream: Wire,
-        head: Head,
-        body: Body,
+        request: Request,
         request_id: str,
         fields: Mapping[str, str],
         show: Callable[[bytes], None] | None,
     ) -> None:
         self._client = client
         self._upstream = upstream
-        self._head = head
-        self._body = body
+        self._head, self._body, self._arrived = request.outgoing()
+        self._changed = request.changed
         self._request_id = request_id
         self._fields = fields  # of the answer, beside the engine's
         self._show = show  # who sees the answer's body
@@ -91,8 +90,8 @@ class Exchange:
         self._left = UNLIMITED  # of the response's body
         self.status = 0
 
-    async def run(self, arrived: bytes, presence: Presence, relay: Relay) -> None:
-        """Forward the request, of whose body *arrived* was read with the head.
+    async def run(self, presence: Presence, relay: Relay) -> None:
+        """Forward the request.
 
         Raises:
             ClientGone: Nobody is there to be answered.
@@ -108,7 +107,7 @@ class Exchange:
             with presence.watch(
                 self._client.sock, on_half_close=self._pass_half_close, on_gone=leave
             ):
-                going_on = await self._until_head(arrived)
+                going_on = await self._until_head()
         if self._client_gone:
             raise ClientGone
         if going_on:
@@ -125,9 +124,9 @@ class Exchange:
             if relayed.ended == "client":
                 raise ClientGone
 
-    async def _until_head(self, arrived: bytes) -> bool:
+    async def _until_head(self) -> bool:
         """Send the request and the answer's head; return whether more of the answer comes."""
-        first = self._head.for_upstream() + self._body.feed(arrived)
+        first = self._head.for_upstream() + self._body.feed(self._arrived)
         try:
             await self._upstream.send_all(first)
         except UpstreamGone:
@@ -135,7 +134,7 @@ class Exchange:
         self._body_over |= self._body.complete
         if self._body_over:
             return await self._answer()
-        if self._head.wants_continue and not arrived:
+        if self._head.wants_continue and not self._arrived:
             await self._client.send_all(CONTINUE)
         going_on = False
         async with trio.open_nursery() as nursery:
@@ -177,6 +176,9 @@ class Exchange:
     async def _pump(self) -> None:
         pace = Pace()
         while not self._body.complete:
+            if isinstance(self._body, FileBody):
+                await self._body.send(self._upstream)
+                continue
             began = trio.current_time()
             with trio.fail_after(pace.patience):
                 data = await self._client.receive(self._body.wanted)
@@ -200,9 +202,8 @@ class Exchange:
             self._left = head.length - len(rest)
         if self._show is not None:
             self._show(rest)
-        await self._client.send_all(
-            with_fields(head.for_downstream(self._request_id), self._fields) + rest
-        )
+        told = head.for_downstream(self._request_id, self._changed)
+        await self._client.send_all(with_fields(told, self._fields) + rest)
         while self._left and not self._body_over:
             try:
                 data = await self._upstream.receive(min(self._left, PIECE))

@@ -30,7 +30,7 @@ class _JournalFormatter(logging.Formatter):
 
 def main(arguments: Sequence[str]) -> int:
     """Run the activator of the model that the one argument names."""
-    _log_to_journal()
+    _log_to_journal(debug=os.environ.get("SPARK_LOG") == "debug")
     if len(arguments) != 1 or "/" in arguments[0] or arguments[0].startswith("."):
         logger.error("expected the name of one model, got %r", arguments)
         return 2
@@ -61,7 +61,10 @@ def load(name: str, layout: Layout) -> Model | Refusal:
         )
 
 
-def _log_to_journal() -> None:
+def _log_to_journal(*, debug: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JournalFormatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    if debug:
+        # Ours alone: what libraries say at that level is not about requests.
+        logging.getLogger("spark_activator").setLevel(logging.DEBUG)

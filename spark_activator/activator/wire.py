@@ -6,6 +6,7 @@ is not ready, and a thousand held clients are a thousand sockets and no more.
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from contextlib import suppress
@@ -72,6 +73,20 @@ class Wire:
         while rest:
             try:
                 rest = rest[self.sock.send(rest) :]
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self.sock)
+            except OSError as error:
+                raise self._gone from error
+
+    async def send_file(self, fd: int, offset: int, size: int) -> int:
+        """Hand some of the file *fd* to the kernel, at most *size* bytes; return how many.
+
+        Raises:
+            Gone: The connection broke.
+        """
+        while True:
+            try:
+                return os.sendfile(self.sock.fileno(), fd, offset, size)
             except BlockingIOError:
                 await trio.lowlevel.wait_writable(self.sock)
             except OSError as error:

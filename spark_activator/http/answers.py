@@ -7,12 +7,14 @@ request, and names the request, so that a person can find it in the journal.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spark_activator.errors import Refusal
 
 REQUEST_ID = "X-Spark-Request-Id"
+# The rules of the request policy that changed something.
+CHANGED = "X-Spark-Changed"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _REASONS = {
@@ -39,9 +41,13 @@ _REASONS = {
 }
 
 
-def refusal_answer(refusal: Refusal, request_id: str, *, head_only: bool = False) -> bytes:
-    """Write *refusal* in OpenAI's shape."""
+def refusal_answer(
+    refusal: Refusal, request_id: str, *, head_only: bool = False, changed: Sequence[str] = ()
+) -> bytes:
+    """Write *refusal* in OpenAI's shape, of a request that the rules *changed* have changed."""
     headers = dict(refusal.headers)
+    if changed:
+        headers[CHANGED] = ", ".join(changed)
     if refusal.retry_after is not None:
         headers["Retry-After"] = str(refusal.retry_after)
     error = {

@@ -34,6 +34,13 @@ class Body(Protocol):
             Refusal: It is broken or too large.
         """
 
+    def content(self, data: bytes) -> bytes:
+        """Take what the client sent; return it without its framing.
+
+        Raises:
+            Refusal: It is broken or too large.
+        """
+
 
 # One read.  Larger ones only make the first byte wait.
 _PIECE: Final = 64 * 1024
@@ -61,6 +68,8 @@ class Sized:
         self._left -= len(taken)
         return taken
 
+    content = feed
+
 
 class Chunked:
     """A body that says itself where it ends."""
@@ -87,6 +96,14 @@ class Chunked:
 
     def feed(self, data: bytes) -> bytes:
         """Return what *data* has of the body, in chunks of our own."""
+        return b"" if self.complete else self._framed(self.content(data))
+
+    def _framed(self, content: bytes) -> bytes:
+        chunk = b"%x\r\n%b\r\n" % (len(content), content) if content else b""
+        return chunk + (b"0\r\n\r\n" if self.complete else b"")
+
+    def content(self, data: bytes) -> bytes:
+        """Return what *data* has of the body."""
         if self.complete or not data:
             return b""
         pieces = []
@@ -106,8 +123,7 @@ class Chunked:
         self._size += len(content)
         if self._size > MAX_BODY:
             raise _too_large()
-        chunk = b"%x\r\n%b\r\n" % (len(content), content) if content else b""
-        return chunk + (b"0\r\n\r\n" if self.complete else b"")
+        return content
 
 
 def body_of(head: Head) -> Body:

@@ -7,10 +7,11 @@ engine's connection ends.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from spark_activator.errors import Refusal
-from spark_activator.http.answers import REQUEST_ID
+from spark_activator.http.answers import CHANGED, REQUEST_ID
 
 # Engines send some 200 bytes; four times what clients may send us is generous.
 MAX_HEAD: Final = 64 * 1024
@@ -22,7 +23,7 @@ _LENGTH = re.compile(rb"[0-9]{1,15}")
 _EMPTY = frozenset({204, 304})
 # Between the engine and us.  How the body is framed is passed on with the body.
 _HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"upgrade"})
-_OURS = REQUEST_ID.lower().encode()
+_OURS = frozenset({REQUEST_ID.lower().encode(), CHANGED.lower().encode()})
 # Which pages may read an answer is our business (http/hosts.py): engines say all.
 _CORS = b"access-control-"
 
@@ -48,10 +49,12 @@ class ResponseHead:
         """Whether the real one is still to come."""
         return self.status < 200
 
-    def for_downstream(self, request_id: str) -> bytes:
-        """Write the head that the client gets."""
+    def for_downstream(self, request_id: str, changed: Sequence[str] = ()) -> bytes:
+        """Write the head that the client gets; *changed* are the policy's rules that did."""
         lines = [self._status_line, *self._fields]
         if not self.interim:
+            if changed:
+                lines.append(f"{CHANGED}: {', '.join(changed)}".encode())
             lines += [f"{REQUEST_ID}: {request_id}".encode(), b"Connection: close"]
         return b"\r\n".join([*lines, b"", b""])
 
@@ -92,7 +95,7 @@ def parse(raw: bytes) -> ResponseHead:
         name = field[1].lower()
         if name in framing:
             framing[name].append(field[2].strip(b" \t"))
-        if name not in _HOP_BY_HOP and name != _OURS and not name.startswith(_CORS):
+        if name not in _HOP_BY_HOP and name not in _OURS and not name.startswith(_CORS):
             kept.append(line)
     length = 0 if status in _EMPTY else _body_length(*framing.values())
     return ResponseHead(status, status_line, kept, length)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 from activator_process import (
+    FORM,
     NAME,
     Answer,
     Asked,
@@ -176,7 +177,7 @@ async def test_engine_that_answers_early_and_fast_starves_nobody(
 
     await nursery.start(Early(stage, "0a0b0c0d", answer).serve)
     async with stage.activator(), await stage.connect() as client:
-        await client.send_all(post(b"x" * 1000)[:-1])  # its last byte never comes
+        await client.send_all(post(b"x" * 1000, FORM)[:-1])  # its last byte never comes
 
         async def read() -> None:
             with contextlib.suppress(trio.ClosedResourceError):
@@ -211,7 +212,7 @@ async def test_client_that_left_before_its_body_was_forwarded_is_noticed(
     async with stage.activator():
         client = await stage.connect()
         # More than the engine's socket takes, less than what ours does in addition.
-        await client.send_all(post(b"x" * 300_000))
+        await client.send_all(post(b"x" * 300_000, FORM))
         await client.aclose()
         await eventually(lambda: engine.asked)
         await trio.sleep(0.2)
@@ -228,7 +229,7 @@ async def test_a_thousand_held_bodies_cost_little_memory(
 
     runner = ScriptedRunner(stage.layout.runner_socket(NAME), script)
     await nursery.start(runner.serve)
-    start = post(b"x" * 64 * 1024 * 1024)[: 256 * 1024]
+    start = post(b"x" * 64 * 1024 * 1024, FORM)[: 256 * 1024]
 
     async def hold() -> None:
         async with await stage.connect() as client:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 from activator_process import (
+    FORM,
     NAME,
     Answer,
     Asked,
@@ -97,7 +98,7 @@ async def test_client_that_leaves_while_held_is_forgotten(
     runner = await start_runner(stage, nursery, script)
     async with stage.activator():
         client = await stage.connect()
-        await client.send_all(post(b"x" * 100_000)[:50_000])  # its body lies unread
+        await client.send_all(post(b"x" * 100_000, FORM)[:50_000])  # its body lies unread
         await eventually(lambda: runner.claims and "busy" in runner.claims[0].types)
         await client.aclose()
         with trio.fail_after(2):
@@ -124,10 +125,10 @@ async def test_tells_when_the_last_for_whom_the_engine_came_is_served(
     runner = await start_runner(stage, nursery, script)
     engine = await start_engine(stage, nursery, answer)
     async with stage.activator(), trio.open_nursery() as clients:
-        clients.start_soon(stage.post, b'"first"')
+        clients.start_soon(stage.post, b'{"prompt": "first"}')
         await eventually(lambda: len(engine.asked) == 1)
         # It comes when the engine is there, and outlasts the first.
-        clients.start_soon(stage.post, b'"second"')
+        clients.start_soon(stage.post, b'{"prompt": "second"}')
         await eventually(lambda: len(engine.asked) == 2)
         lines = runner.claims[0].lines
         await eventually(lambda: lines[-1].get("held") == 1)
@@ -147,7 +148,7 @@ async def test_refuses_what_the_runner_refuses_and_asks_again_for_the_next(
 
     runner = await start_runner(stage, nursery, script)
     async with stage.activator():
-        first, second = await stage.post(b"x" * 300_000), await stage.post()
+        first, second = await stage.post(b"x" * 300_000, FORM), await stage.post()
 
     for answer in (first, second):
         assert (answer.status, answer.code) == (503, "docker_unavailable")
@@ -284,10 +285,10 @@ async def test_engine_that_died_before_the_connect_is_asked_for_once_more(
     runner = await start_runner(stage, nursery, script)
     engine = await start_engine(stage, nursery)
     async with stage.activator():
-        answer = await stage.post(b"once")
+        answer = await stage.post(b'{"prompt": "once"}')
 
     assert answer.status == 200
-    assert [asked.body for asked in engine.asked] == [b"once"]
+    assert [asked.body for asked in engine.asked] == [b'{"prompt": "once"}']
 
 
 @pytest.mark.slow
@@ -347,7 +348,7 @@ async def test_asking_how_it_is_wakes_nothing(stage: Stage, nursery: trio.Nurser
 async def test_broken_model_file_is_said_and_then_it_leaves(stage: Stage) -> None:
     stage.layout.frozen(NAME).write_text("{")
     async with stage.activator() as process:
-        answer = await stage.post(b"x" * 100_000)
+        answer = await stage.post(b"x" * 100_000, FORM)
         assert (answer.status, answer.code) == (503, "model_file_broken")
         assert await wait_exit(process) == 0
 

@@ -50,7 +50,7 @@ async def client_of(line: FromRunner | None) -> AsyncIterator[tuple[socket.socke
     presence.close()
 
 
-REQUEST = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+REQUEST = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
 
 
 async def test_held_client_hears_from_us_before_it_gives_up(
