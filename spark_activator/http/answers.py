@@ -13,6 +13,8 @@ from typing import Any
 from spark_activator.errors import Refusal
 
 REQUEST_ID = "X-Spark-Request-Id"
+# The rules of the request policy that changed something.
+CHANGED = "X-Spark-Changed"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _REASONS = {
