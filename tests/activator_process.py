@@ -1,7 +1,8 @@
 """An activator as a real process, between a runner and an engine that tests script.
 
 `Stage` makes the directories, listens like systemd does, and starts activators
-with the listener as descriptor 3.  `ScriptedRunner` speaks the runner's side of
+with the listener as descriptor 3; *constants* of the activator's modules that would
+make a test wait may be others in that process.  `ScriptedRunner` speaks the runner's side of
 the protocol; `TinyEngine` is an HTTP server on the engine's socket.
 """
 
@@ -13,7 +14,7 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -21,7 +22,7 @@ import trio
 
 from spark_activator import protocol
 from spark_activator.catalog import frozen
-from spark_activator.catalog.model import Engine, Model, Source, Timeouts
+from spark_activator.catalog.model import Engine, Model, Requests, Source, Timeouts
 from spark_activator.layout import Layout
 
 NAME = "story"
@@ -59,7 +60,10 @@ class Stage:
         idle: float = 60.0,
         drain: float = 5.0,
         layout: Layout | None = None,
+        constants: Mapping[str, float] | None = None,
+        requests: Requests | None = None,
     ) -> None:
+        self._constants = constants or {}
         self.layout = layout or Layout(
             config=tmp_path / "config",
             state=tmp_path / "state",
@@ -81,6 +85,7 @@ class Stage:
             aliases=("tale",),
             context=4096,
             timeouts=Timeouts(idle=idle, drain=drain),
+            requests=requests or Requests(),
         )
         self.layout.frozen(NAME).write_text(frozen.dump(self.model))
         # What requests of tests call it.
@@ -112,7 +117,7 @@ class Stage:
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start an activator as systemd does."""
         fd = self.listener.fileno()
-        command = [sys.executable, "-I", "-m", "spark_activator.activator", NAME]
+        command = [sys.executable, "-I", *self._program(), NAME]
         shell = f"export LISTEN_PID=$$; ulimit -n $(ulimit -Hn); exec {shlex.join(command)} 3<&{fd}"
         environment = {
             "PATH": os.environ["PATH"],
@@ -128,6 +133,15 @@ class Stage:
             return subprocess.Popen(
                 ["bash", "-c", shell], pass_fds=(fd,), env=environment, stderr=stderr
             )
+
+    def _program(self) -> list[str]:
+        if not self._constants:
+            return ["-m", "spark_activator.activator"]
+        lines = ["import sys, spark_activator.activator.main as main"]
+        for name, value in self._constants.items():
+            module, _, constant = name.rpartition(".")
+            lines.append(f"import spark_activator.{module} as m; m.{constant} = {value}")
+        return ["-c", "\n".join([*lines, "sys.exit(main.main(sys.argv[1:]))"])]
 
     @asynccontextmanager
     async def activator(self) -> AsyncIterator[subprocess.Popen[bytes]]:

@@ -103,6 +103,7 @@ class Activation:
                 nursery.start_soon(self._guard, presence.run)
                 nursery.start_soon(self._guard, self._demand.run)
                 nursery.start_soon(self._guard, self._desk.intake.run)
+                nursery.start_soon(self._guard, self._desk.herald.run)
                 await nursery.start(self._heed_signals)
                 notify.ready(self._desk.sentence())
                 nursery.start_soon(self._guard, self._show_status)

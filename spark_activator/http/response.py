@@ -23,6 +23,7 @@ _LENGTH = re.compile(rb"[0-9]{1,15}")
 _EMPTY = frozenset({204, 304})
 # Between the engine and us.  How the body is framed is passed on with the body.
 _HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"upgrade"})
+_EVENTS = b"text/event-stream"
 _OURS = frozenset({REQUEST_ID.lower().encode(), CHANGED.lower().encode()})
 # Which pages may read an answer is our business (http/hosts.py): engines say all.
 _CORS = b"access-control-"
@@ -34,15 +35,24 @@ class ResponseHead:
     Attributes:
         status: 100 to 599; below 200 another head follows.
         length: Bytes of the body; None when it says itself where it ends.
+        chunked: Whether it is in chunks.
+        events: Whether it is a stream of events.
     """
 
-    __slots__ = ("_fields", "_status_line", "length", "status")
+    __slots__ = ("_fields", "_status_line", "chunked", "events", "length", "status")
 
     def __init__(
-        self, status: int, status_line: bytes, fields: list[bytes], length: int | None
+        self,
+        status: int,
+        status_line: bytes,
+        fields: list[bytes],
+        length: int | None,
+        *,
+        chunked: bool = False,
+        events: bool = False,
     ) -> None:
         self.status, self._status_line, self._fields = status, status_line, fields
-        self.length = length
+        self.length, self.chunked, self.events = length, chunked, events
 
     @property
     def interim(self) -> bool:
@@ -87,6 +97,7 @@ def parse(raw: bytes) -> ResponseHead:
         # We asked for no upgrade, and could not check what would follow.
         raise _bad("101, an upgrade that nobody asked for")
     kept: list[bytes] = []
+    events = False
     framing: dict[bytes, list[bytes]] = {b"content-length": [], b"transfer-encoding": []}
     for line in fields:
         field = _FIELD.fullmatch(line)
@@ -95,10 +106,14 @@ def parse(raw: bytes) -> ResponseHead:
         name = field[1].lower()
         if name in framing:
             framing[name].append(field[2].strip(b" \t"))
+        elif name == b"content-type":
+            events = field[2].strip(b" \t").lower().startswith(_EVENTS)
         if name not in _HOP_BY_HOP and name not in _OURS and not name.startswith(_CORS):
             kept.append(line)
     length = 0 if status in _EMPTY else _body_length(*framing.values())
-    return ResponseHead(status, status_line, kept, length)
+    # The only coding that an engine may use: we ask for no other.
+    chunked = length is None and bool(framing[b"transfer-encoding"])
+    return ResponseHead(status, status_line, kept, length, chunked=chunked, events=events)
 
 
 def _body_length(lengths: list[bytes], codings: list[bytes]) -> int | None:
