@@ -64,7 +64,9 @@ async def test_forwards_and_marks_the_answer(
     assert asked.body == b'{"model": "story"}'
     assert b"connection: close" in asked.head
     assert runner.claims[0].lines[0] == {"role": "demand", "protocol": 1}
-    assert runner.claims[0].lines[1] == {"type": "busy", "in_flight": 1, "held": None}
+    busy = runner.claims[0].lines[1]
+    assert (busy["type"], busy["in_flight"]) == ("busy", 1)
+    assert busy["held"] in (None, 1)  # before it was ready, or after
 
 
 async def test_streams_each_piece_when_it_comes(

@@ -125,10 +125,10 @@ async def test_tells_when_the_last_for_whom_the_engine_came_is_served(
     runner = await start_runner(stage, nursery, script)
     engine = await start_engine(stage, nursery, answer)
     async with stage.activator(), trio.open_nursery() as clients:
-        clients.start_soon(stage.post, b'"first"')
+        clients.start_soon(stage.post, b'{"user": "first"}')
         await eventually(lambda: len(engine.asked) == 1)
         # It comes when the engine is there, and outlasts the first.
-        clients.start_soon(stage.post, b'"second"')
+        clients.start_soon(stage.post, b'{"user": "second"}')
         await eventually(lambda: len(engine.asked) == 2)
         lines = runner.claims[0].lines
         await eventually(lambda: lines[-1].get("held") == 1)
@@ -148,7 +148,7 @@ async def test_refuses_what_the_runner_refuses_and_asks_again_for_the_next(
 
     runner = await start_runner(stage, nursery, script)
     async with stage.activator():
-        first, second = await stage.post(b"x" * 300_000), await stage.post()
+        first, second = await stage.post(b"x" * 300_000, FORM), await stage.post()
 
     for answer in (first, second):
         assert (answer.status, answer.code) == (503, "docker_unavailable")
@@ -285,10 +285,10 @@ async def test_engine_that_died_before_the_connect_is_asked_for_once_more(
     runner = await start_runner(stage, nursery, script)
     engine = await start_engine(stage, nursery)
     async with stage.activator():
-        answer = await stage.post(b"once")
+        answer = await stage.post(b'{"user": "once"}')
 
     assert answer.status == 200
-    assert [asked.body for asked in engine.asked] == [b"once"]
+    assert [asked.body for asked in engine.asked] == [b'{"user": "once"}']
 
 
 @pytest.mark.slow
