@@ -55,6 +55,7 @@ REFUSALS: dict[str, RefusalKind] = {
     "length_required": RefusalKind(411, "invalid_request_error"),
     "body_too_large": RefusalKind(413, "invalid_request_error"),
     "expectation_failed": RefusalKind(417, "invalid_request_error"),
+    "model_busy": RefusalKind(423, "invalid_request_error"),
     "head_too_large": RefusalKind(431, "invalid_request_error"),
     "not_implemented": RefusalKind(501, "invalid_request_error"),
     "http_version": RefusalKind(505, "invalid_request_error"),

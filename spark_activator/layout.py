@@ -77,6 +77,21 @@ class Layout:
         return self.config / "frozen" / ".host.json"
 
     @property
+    def api_keys(self) -> Path:
+        """Hashes of the API keys, a JSON object a line."""
+        return self.config / "api-keys"
+
+    @property
+    def hosts_file(self) -> Path:
+        """Names by which this machine may be asked, beside those that it always may."""
+        return self.config / "hosts"
+
+    @property
+    def nginx_listen(self) -> Path:
+        """The addresses that nginx listens on beside loopback, as it reads them."""
+        return self.config / "nginx-listen.conf"
+
+    @property
     def ports_file(self) -> Path:
         """Ports that were given to the owner's models, remembered."""
         return self.state / "ports.json"
@@ -84,6 +99,10 @@ class Layout:
     def history(self, name: str) -> Path:
         """Phases, durations and memory of each activation, a JSON object a line."""
         return self.state / "history" / f"{name}.jsonl"
+
+    def usage(self, name: str) -> Path:
+        """What each API key has had of a model."""
+        return self.state / "usage" / f"{name}.json"
 
     def breaker(self, name: str) -> Path:
         """The last starts that failed."""

@@ -32,6 +32,13 @@ class ProtocolError(SparkError):
     """The other side sent a line that is not in the protocol; its connection ends."""
 
 
+# By the name of an API key: requests, and tokens in and out.
+Usage = dict[str, tuple[int, int, int]]
+# Of one line: a name has up to 64 bytes and a number 15 digits, so that they fit.
+USAGE_KEYS = 40
+_LARGEST_COUNT = 10**15 - 1
+
+
 @dataclass(frozen=True, slots=True)
 class Hello:
     """The first line of every connection."""
@@ -99,11 +106,13 @@ class Busy:
 
     *held*: of those, the ones that were held when the engine became ready; also
     sent when the last of them has ended.  None before it is ready.
+    *usage*: what API keys have had since the last line that told of it.
     """
 
     type: ClassVar[str] = "busy"
     in_flight: int
     held: int | None = None
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +166,7 @@ _SHAPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "bool": (bool,),
     "tuple[str, ...]": (list,),
+    "Usage | None": (dict, type(None)),
 }
 
 
@@ -165,6 +175,8 @@ def encode(line: Line) -> bytes:
     body: dict[str, Any] = asdict(line)
     if not isinstance(line, Hello):
         body = {"type": line.type, **body}
+    if body.get("usage", ...) is None:
+        del body["usage"]  # most lines have none
     return json.dumps(body, separators=(",", ":")).encode() + b"\n"
 
 
@@ -231,6 +243,19 @@ def decode(line: bytes, kinds: Mapping[str, type[_T]]) -> _T:
     return _decode(line, kinds)
 
 
+def _usage(body: dict[str, Any]) -> Usage:
+    for name, counts in body.items():
+        if (
+            len(body) > USAGE_KEYS
+            or len(name) > 64  # http.keys.NAME
+            or not isinstance(counts, list)
+            or len(counts) != 3
+            or not all(type(count) is int and 0 <= count <= _LARGEST_COUNT for count in counts)
+        ):
+            raise ProtocolError(f"busy: usage: expected three counts a key, got {counts!r:.80}")
+    return {name: (requests, sent, got) for name, (requests, sent, got) in body.items()}
+
+
 def _object(line: bytes) -> dict[str, Any]:
     if len(line) > MAX_LINE:
         raise ProtocolError(f"expected a line of at most {MAX_LINE} bytes, got {len(line)}")
@@ -263,6 +288,8 @@ def _decode(line: bytes, kinds: Mapping[str, type[_T]]) -> _T:
             if not all(isinstance(item, str) for item in value):
                 raise ProtocolError(f"{name}: {field.name}: expected {field.type}, got {value!r}")
             value = tuple(value)
+        if isinstance(value, dict):
+            value = _usage(value)
         values[field.name] = value
     try:
         return kind(**values)

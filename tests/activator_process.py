@@ -85,6 +85,8 @@ class Stage:
         )
         self.environment: dict[str, str] = {}
         self.change()
+        # What requests of tests call it.
+        self.layout.hosts_file.write_text("a\n")
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self.port: int = self.listener.getsockname()[1]
         self.stderr = tmp_path / "activator.log"

@@ -72,6 +72,7 @@ class Activation:
         self._failed = False
         self._changed = trio.Event()
         timeouts = model.timeouts if isinstance(model, Model) else Timeouts()
+        self._names = model.names if isinstance(model, Model) else (name,)
         always = isinstance(model, Model) and model.keep is Keep.ALWAYS
         self._drain_limit = timeouts.drain
         self._most_served = model.requests.most_served if isinstance(model, Model) else None
@@ -97,7 +98,7 @@ class Activation:
                     demand=self._demand,
                     presence=presence,
                     relay=relay,
-                    gate=Gate(),
+                    gate=Gate(self._layout, self._names),
                 )
                 nursery.start_soon(self._guard, presence.run)
                 nursery.start_soon(self._guard, self._demand.run)
@@ -146,6 +147,7 @@ class Activation:
         self._guests.hang_up()
         with trio.move_on_after(self._drain_limit):
             await self._guests.wait_none()
+        await self._demand.settle()
 
     async def _accept(self, connections: trio.Nursery) -> None:
         """Accept clients until the exit rule or a signal says that it is enough."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -23,10 +23,12 @@ from spark_activator.activator.wire import ClientGone, Cut, Gone, Wire
 from spark_activator.activator.words import situation
 from spark_activator.errors import Refusal
 from spark_activator.http import head as heads
-from spark_activator.http.answers import refusal_answer
+from spark_activator.http.answers import empty_answer, refusal_answer, with_fields
 from spark_activator.http.body import Body, body_of
-from spark_activator.http.paths import Route, route
+from spark_activator.http.caller import Caller
+from spark_activator.http.paths import FOR_ADMINS, Route, route
 from spark_activator.http.policy.decision import Decision
+from spark_activator.http.tokens import Meter
 from spark_activator.protocol import Queued, Starting
 
 logger = logging.getLogger(__name__)
@@ -65,6 +67,8 @@ class Connection:
         self._body: Body | None = None
         self._decision: Decision | None = None
         self._exchange: Exchange | None = None
+        self._fields: Mapping[str, str] = {}  # of every answer: what a browser is told
+        self._caller = Caller()
         self._ended: Ended | None = None  # of a request that needs the engine
 
     async def serve(self) -> None:
@@ -108,10 +112,17 @@ class Connection:
         head = self._head
         if head is None:
             return
-        self._desk.gate.admit(head, self._peer)
+        self._fields = self._desk.gate.cors(head)
+        granted = self._desk.gate.preflight(head)
+        if granted is not None:
+            await self._client.send_all(empty_answer(self._id, granted))
+            return
+        self._caller = self._desk.gate.admit(head, self._peer)
         if self._desk.broken is not None:
             raise self._desk.broken
         answerer = route(head)
+        if answerer in FOR_ADMINS and not self._caller.admin:
+            raise Refusal("admin_required", f"'{head.path}' is for admin keys")
         if answerer is Route.ENGINE:
             self._body = body_of(head)
             self._desk.counts.requests += 1
@@ -123,8 +134,18 @@ class Connection:
                 with self._desk.demand.request():
                     await self._have_answered(request)
         else:
+            if answerer is Route.WARM:
+                await self._warm(head)
             answer = self._desk.answer(answerer, head, self._id)
-            await self._client.send_all(answer)
+            await self._client.send_all(with_fields(answer, self._fields))
+
+    async def _warm(self, head: heads.Head) -> None:
+        """Wait for the engine as a request does that needs it."""
+        self._desk.counts.requests += 1
+        self._ended = Ended(self._id, f"{head.method} {head.path}")
+        with self._desk.demand.request():
+            await self._hold()
+        self._end(Outcome.ANSWERED, 200)
 
     async def _read_head(self) -> bytes:
         """Set the head, if one came; return what came behind it."""
@@ -168,7 +189,7 @@ class Connection:
                     before = activation
                 else:
                     with upstream:
-                        await self._forward(Exchange(self._client, upstream, request, self._id))
+                        await self._forward(upstream, request)
                     return
             logger.warning("The engine of activation '%s' does not listen", activation)
             with trio.move_on_after(DEATH_NOTICE_LIMIT) as waiting:
@@ -185,9 +206,17 @@ class Connection:
         finally:
             self._ended.served()
 
-    async def _forward(self, exchange: Exchange) -> None:
+    async def _forward(self, upstream: Wire, request: Request) -> None:
+        meter = Meter() if self._caller.key else None
+        show = None if meter is None else meter.feed
+        exchange = Exchange(self._client, upstream, request, self._id, self._fields, show)
         self._exchange = exchange
-        await exchange.run(self._desk.presence, self._desk.relay)
+        try:
+            await exchange.run(self._desk.presence, self._desk.relay)
+        finally:
+            # Also of an answer that nobody waited for.
+            if meter is not None and exchange.status:
+                self._desk.demand.usage.add(self._caller.key, *meter.tokens())
         self._end(Outcome.ANSWERED, exchange.status)
 
     async def _hold(self) -> str:
@@ -221,9 +250,8 @@ class Connection:
         logger.info("%s: refused %s: %s: %s", self._id, asked, refusal.code, refusal.message)
         head_only = self._head is not None and self._head.method == "HEAD"
         changed = self._decision.changed if self._decision is not None else ()
-        await self._client.send_all(
-            refusal_answer(refusal, self._id, head_only=head_only, changed=changed)
-        )
+        answer = refusal_answer(refusal, self._id, head_only=head_only, changed=changed)
+        await self._client.send_all(with_fields(answer, self._fields))
 
     def _cut_short(self) -> None:
         if self._exchange is not None and self._exchange.status:
@@ -232,7 +260,7 @@ class Connection:
         elif self._body is not None:
             refusal = Refusal("shutting_down", "the model's activator is being stopped")
             self._end(Outcome.REFUSED, refusal.code)
-            self._client.send_now(refusal_answer(refusal, self._id))
+            self._client.send_now(with_fields(refusal_answer(refusal, self._id), self._fields))
 
     async def _own_up(self) -> None:
         if self._exchange is not None and self._exchange.status:

@@ -21,6 +21,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import trio
 
@@ -28,6 +29,7 @@ from spark_activator.activator.held import Held
 from spark_activator.activator.idle import IdleClock
 from spark_activator.activator.patience import Patience
 from spark_activator.activator.runnerline import RunnerLine, RunnerLost
+from spark_activator.activator.usage import Counter
 from spark_activator.errors import REFUSALS, Refusal
 from spark_activator.layout import Layout
 from spark_activator.protocol import (
@@ -61,6 +63,7 @@ class Demand:
 
     Attributes:
         line: What the runner said last; None while nothing is asked of it.
+        usage: What API keys have had, to be told to the runner.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Demand:
         self._changed = changed
         self._most_served = math.inf if most_served is None else most_served
         self.line: FromRunner | None = None
+        self.usage = Counter()
         self._held = Held()
         # Requests in flight, and those of them for which the engine was brought up.
         self._present: set[object] = set()
@@ -96,7 +100,7 @@ class Demand:
 
     @property
     def ready(self) -> bool:
-        """Whether the engine is there."""
+        """Whether the engine is there, and not being given away."""
         return self._activation is not None
 
     @property
@@ -161,9 +165,16 @@ class Demand:
         """Tell the runner that nobody needs the model any more."""
         if self._runner is not None:
             try:
+                await self._tell_usage(self._runner)
                 await self._runner.send(Bye())
             except RunnerLost as lost:
                 logger.debug("Failed to say bye to the runner, ignoring: %s", lost)
+
+    async def settle(self) -> None:
+        """Tell the runner what API keys have had, as far as it was not told."""
+        if self._runner is not None:
+            with suppress(RunnerLost):  # whoever comes next cannot know it
+                await self._tell_usage(self._runner)
 
     async def run(self) -> None:
         """Keep the connection while there is demand, until cancelled."""
@@ -212,13 +223,29 @@ class Demand:
             self._runner = runner
             while True:
                 await trio.sleep(EDGE_PAUSE)
-                while _is_same(said, now := self._busy()):
+                while _is_same(said, now := self._busy()) and not self._usage_is_due:
                     self._edge = trio.Event()
-                    await self._edge.wait()
+                    with trio.move_on_at(self.usage.due_at):
+                        await self._edge.wait()
                 said = now
-                await runner.send(said)
+                if self._usage_is_due:
+                    await self._tell_usage(runner)
+                else:
+                    await runner.send(said)
         except RunnerLost:
             pass  # who listens sees it, too
+
+    @property
+    def _usage_is_due(self) -> bool:
+        return trio.current_time() >= self.usage.due_at
+
+    async def _tell_usage(self, runner: RunnerLine) -> None:
+        while (usage := self.usage.take(trio.current_time())) is not None:
+            try:
+                await runner.send(replace(self._busy(), usage=usage))
+            except BaseException:
+                self.usage.give_back(usage)
+                raise
 
     def _busy(self) -> Busy:
         held = None if self._activation is None else len(self._brought_up_for)
@@ -275,6 +302,7 @@ class Demand:
             self._none_served = trio.Event()
             await self._none_served.wait()
         with suppress(RunnerLost):  # then it has the memory back all the same
+            await self._tell_usage(runner)
             await runner.send(Yielded())
         conversation.cancel()
 

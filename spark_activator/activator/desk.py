@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from pathlib import Path
+
+import trio
 
 from spark_activator.activator.demand import Demand
 from spark_activator.activator.gate import Gate
@@ -13,9 +16,9 @@ from spark_activator.activator.relay import Relay
 from spark_activator.activator.words import sentence, situation
 from spark_activator.catalog.model import Model
 from spark_activator.errors import Refusal
-from spark_activator.http.answers import json_answer, text_answer
+from spark_activator.http.answers import empty_answer, json_answer, text_answer
 from spark_activator.http.head import Head
-from spark_activator.http.paths import Route
+from spark_activator.http.paths import FOR_ADMINS, Route, allowed
 from spark_activator.protocol import Ready
 
 # The text format that Prometheus has read since 2014.
@@ -117,8 +120,10 @@ class Desk:
         """Answer a request that needs no engine.
 
         Raises:
-            Refusal: There is no such model.
+            Refusal: There is no such model, or its state does not allow it.
         """
+        if route is Route.OPTIONS:
+            return empty_answer(request_id, {"Allow": allowed(head.path)})
         head_only = head.method == "HEAD"
         if route is Route.METRICS:
             return text_answer(
@@ -137,15 +142,35 @@ class Desk:
 
     def _describe(self, route: Route, head: Head) -> object:
         assert self._model is not None
+        if route is Route.TOUCH:
+            self._touch()
+        elif route is Route.STOP:
+            self._stop()
+        if route in FOR_ADMINS:
+            return {"ok": True, "model": self._model.name, "state": situation(self.demand.line)}
         if route is Route.HEALTH:
             return {"status": "ok", "model": self._model.name, "state": self.sentence()}
         entries = {name: self._entry(name) for name in self._model.names}
         if route is Route.MODELS:
             return {"object": "list", "data": list(entries.values())}
-        name = head.path.removeprefix("/v1/models/")
+        name = urllib.parse.unquote(head.path.removeprefix("/v1/models/"))
         if name not in entries:
             raise Refusal("path_not_allowed", f"this is '{self._model.name}', there is no '{name}'")
         return entries[name]
+
+    def _touch(self) -> None:
+        """Restart the idle time."""
+        if not self.demand.ready:
+            raise Refusal("model_not_loaded", "the model is not loaded")
+        self._clock.touched(trio.current_time())
+
+    def _stop(self) -> None:
+        """Have the activator leave: the model goes with it."""
+        if not self._clock.demanded:
+            raise Refusal("model_not_loaded", "the model is not loaded")
+        if self._clock.in_flight:
+            raise Refusal("model_busy", f"the model has {self._clock.in_flight} requests in flight")
+        self._clock.dismissed()
 
     def _entry(self, name: str) -> dict[str, object]:
         assert self._model is not None

@@ -10,6 +10,7 @@ the relay knows nothing of chunks.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -24,14 +25,13 @@ from spark_activator.activator.request import Request
 from spark_activator.activator.wire import PIECE, ClientGone, Cut, UpstreamGone, Wire
 from spark_activator.errors import Refusal
 from spark_activator.http import response
-from spark_activator.http.answers import CONTINUE
+from spark_activator.http.answers import CONTINUE, with_fields
+from spark_activator.http.rate import Pace
 
 # The name that the engine's socket has in the directory of its activation.
 ENGINE_SOCKET: Final = "engine.sock"
 # An engine that is ready accepts; one whose backlog is full this long is stuck.
 CONNECT_LIMIT: Final = 10.0
-# A client that sends nothing of a body for a minute has lost its connection.
-BODY_PAUSE_LIMIT: Final = 60.0
 # Engines send none, or one; one that sends them without end would never answer.
 INTERIM_LIMIT: Final = 16
 # Ours, and closing connections give some back.
@@ -67,12 +67,22 @@ class Exchange:
         status: The answer's status, 0 while there is none.
     """
 
-    def __init__(self, client: Wire, upstream: Wire, request: Request, request_id: str) -> None:
+    def __init__(
+        self,
+        client: Wire,
+        upstream: Wire,
+        request: Request,
+        request_id: str,
+        fields: Mapping[str, str],
+        show: Callable[[bytes], None] | None,
+    ) -> None:
         self._client = client
         self._upstream = upstream
         self._head, self._body, self._arrived = request.outgoing()
         self._changed = request.changed
         self._request_id = request_id
+        self._fields = fields  # of the answer, beside the engine's
+        self._show = show  # who sees the answer's body
         self._refusal: Refusal | None = None
         self._body_over = False  # complete, or the engine wants no more of it
         self._client_gone = False
@@ -102,7 +112,11 @@ class Exchange:
             raise ClientGone
         if going_on:
             relayed = await relay.run(
-                self._client.sock, self._upstream.sock, request_body=0, response_body=self._left
+                self._client.sock,
+                self._upstream.sock,
+                request_body=0,
+                response_body=self._left,
+                show=self._show,
             )
             # An engine that closes with some of the body unread had all it wanted.
             if relayed.cut and self._body.complete:
@@ -155,17 +169,20 @@ class Exchange:
             self._refusal = refusal
             both.cancel()
         except trio.TooSlowError:
-            self._refusal = Refusal("request_timeout", "the request's body stopped arriving")
+            self._refusal = Refusal("request_timeout", "the request's body arrives too slowly")
             both.cancel()
         self._body_over = True
 
     async def _pump(self) -> None:
+        pace = Pace()
         while not self._body.complete:
             if isinstance(self._body, FileBody):
                 await self._body.send(self._upstream)
                 continue
-            with trio.fail_after(BODY_PAUSE_LIMIT):
+            began = trio.current_time()
+            with trio.fail_after(pace.patience):
                 data = await self._client.receive(self._body.wanted)
+            pace.received(len(data), trio.current_time() - began)
             if not data:
                 # Without its end the request means nothing.
                 raise ClientGone
@@ -183,8 +200,10 @@ class Exchange:
             # What an engine sends beyond is nobody's answer.
             rest = rest[: head.length]
             self._left = head.length - len(rest)
+        if self._show is not None:
+            self._show(rest)
         told = head.for_downstream(self._request_id, self._changed)
-        await self._client.send_all(told + rest)
+        await self._client.send_all(with_fields(told, self._fields) + rest)
         while self._left and not self._body_over:
             try:
                 data = await self._upstream.receive(min(self._left, PIECE))
@@ -193,6 +212,8 @@ class Exchange:
             if not data:
                 return False
             self._left -= len(data)
+            if self._show is not None:
+                self._show(data)
             await self._client.send_all(data)
             await trio.lowlevel.checkpoint()
         return self._left > 0

@@ -6,7 +6,8 @@ shared pipe is empty again afterwards, always.  What a slow sink does not take
 stays where it is: the flow keeps that pipe, and the others get a new one.  So
 nobody waits for a slow reader, and a fast one holds no pipe.  Where no new pipe
 can be had (descriptors run out), the pending bytes are read out instead: the
-only place where they are copied.
+only place where they are copied, but for a flow that is *tapped*, whose bytes
+are looked at (MSG_PEEK) before they are moved.
 
 Nothing here waits, and nothing here knows of epoll: what happened comes back as
 a `Change`, or None while everything goes on as it was.
@@ -15,6 +16,9 @@ a `Change`, or None while everything goes on as it was.
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum, auto
 
 # What a pipe holds by default, and so the most that one splice can move.
@@ -31,6 +35,14 @@ class Change(Enum):
     ENDED = auto()  # the source has sent its last byte
     SOURCE_BROKE = auto()
     SINK_BROKE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """Who is shown what passes, and the socket that it is seen on."""
+
+    source: socket.socket
+    show: Callable[[bytes], None]
 
 
 class SharedPipe:
@@ -65,10 +77,11 @@ class Flow:
         pending: Bytes that were read and not yet taken; `pump` only while it is 0.
     """
 
-    __slots__ = ("_held", "_pipe", "left", "moved", "pending", "sink", "source")
+    __slots__ = ("_held", "_pipe", "_tap", "left", "moved", "pending", "sink", "source")
 
-    def __init__(self, source: int, sink: int, left: int) -> None:
+    def __init__(self, source: int, sink: int, left: int, tap: Tap | None = None) -> None:
         self.source, self.sink, self.left = source, sink, left
+        self._tap = tap
         self.moved = 0
         self.pending = 0
         self._pipe: tuple[int, int] | None = None  # where the pending bytes are,
@@ -79,8 +92,13 @@ class Flow:
         if not self.left:
             # It has nothing more to say that we would pass on: what woke us is its end.
             return Change.ENDED
+        limit = min(PIPE_SIZE, self.left)
+        seen = b""
         try:
-            size = os.splice(self.source, pipe.write, min(PIPE_SIZE, self.left), flags=FLAGS)
+            if self._tap is not None:
+                seen = self._tap.source.recv(limit, socket.MSG_PEEK)
+                limit = len(seen)  # what comes in between is seen the next time
+            size = os.splice(self.source, pipe.write, limit, flags=FLAGS) if limit else 0
         except BlockingIOError:
             return None
         except OSError:
@@ -88,6 +106,8 @@ class Flow:
         if not size:
             return Change.ENDED
         self.left -= size
+        if self._tap is not None:
+            self._tap.show(seen[:size])
         try:
             rest = size - os.splice(pipe.read, self.sink, size, flags=FLAGS)
         except BlockingIOError:

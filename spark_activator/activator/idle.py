@@ -32,10 +32,12 @@ class IdleClock:
         self._quiet_since = now
         # None: nothing is asked of the runner.  Infinite: the model is loading.
         self._demand_since: float | None = None
+        self._dismissed = False
 
     def request_began(self) -> None:
         """Note a request that needs the engine."""
         self.in_flight += 1
+        self._dismissed = False
 
     def request_ended(self, now: float) -> None:
         """Note that one was answered, refused, or its client left."""
@@ -55,11 +57,22 @@ class IdleClock:
         """Note that there is no model of ours any more: it failed, or was given away."""
         self._demand_since = None
 
+    def touched(self, now: float) -> None:
+        """Note that somebody will need the model soon: the idle time starts anew."""
+        self._quiet_since = now
+
+    def dismissed(self) -> None:
+        """Note that nobody needs the model any more, until the next request."""
+        assert not self.in_flight
+        self._dismissed = True
+
     @property
     def leave_at(self) -> float:
         """The moment from which nobody needs us; infinite while somebody does."""
         if self.in_flight:
             return math.inf
+        if self._dismissed:
+            return -math.inf
         if self._demand_since is None:
             return self._quiet_since + LINGER
         return max(self._quiet_since, self._demand_since) + self._timeout

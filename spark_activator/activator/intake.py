@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 import trio
 
@@ -27,15 +26,9 @@ from spark_activator.http.endpoints import JSON_BODIES, Endpoint, endpoint
 from spark_activator.http.head import Head
 from spark_activator.http.policy.apply import decide, reclamp
 from spark_activator.http.policy.decision import Decision
+from spark_activator.http.rate import Pace
 
 logger = logging.getLogger(__name__)
-
-# A client that sends nothing of a body for a minute has lost its connection.
-PAUSE_LIMIT: Final = 60.0
-# A client may be slow, and not for ever: so long in any case, and a second more
-# for each so many bytes.
-PACE_GRACE: Final = 30.0
-PACE: Final = 1024
 
 
 class Intake:
@@ -121,12 +114,13 @@ async def _read(client: Wire, head: Head, body: Body, arrived: bytes, content: C
     content.add(body.content(arrived))
     if head.wants_continue and not arrived and not body.complete:
         await client.send_all(CONTINUE)
-    began = trio.current_time()
+    pace = Pace()
     try:
         while not body.complete:
-            slowest = began + PACE_GRACE + content.size / PACE
-            with trio.fail_at(min(slowest, trio.current_time() + PAUSE_LIMIT)):
+            began = trio.current_time()
+            with trio.fail_after(pace.patience):
                 data = await client.receive(body.wanted)
+            pace.received(len(data), trio.current_time() - began)
             if not data:
                 raise ClientGone
             content.add(body.content(data))

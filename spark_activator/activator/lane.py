@@ -13,12 +13,13 @@ long as the lane lives, since to see the client leave is the point.
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from typing import Literal
 
-from spark_activator.activator.flow import Change, Flow, SharedPipe
+from spark_activator.activator.flow import Change, Flow, SharedPipe, Tap
 
 # A response that does not announce its length has no limit but its end.
 UNLIMITED = 1 << 62
@@ -66,12 +67,14 @@ class Lane:
         upstream: socket.socket,
         request_body: int,
         response_body: int = UNLIMITED,
+        show: Callable[[bytes], None] | None = None,
     ) -> None:
         self.down, self.up = downstream.fileno(), upstream.fileno()
         self.relayed: Relayed | None = None
         self._downstream = downstream
         self._upstream = upstream
-        self._response = Flow(self.up, self.down, response_body)
+        tap = None if show is None else Tap(upstream, show)
+        self._response = Flow(self.up, self.down, response_body, tap)
         self._request = Flow(self.down, self.up, request_body)
         # Whether the client may still say something that matters to the engine: the
         # rest of its request, or its half-close.

@@ -101,12 +101,14 @@ class Relay:
         *,
         request_body: int,
         response_body: int = UNLIMITED,
+        show: Callable[[bytes], None] | None = None,
     ) -> Relayed:
         """Relay until the engine's end of file, or *response_body* bytes of it.
 
         The client may send *request_body* more bytes; what it sends beyond is
         never read.  Its half-close is passed on, and nothing is read from it
         afterwards.  When it leaves altogether, *upstream* is shut down at once.
+        The response is shown to *show*, on the thread; None costs nothing.
 
         Both sockets must be non-blocking and stay the caller's, who may close
         them as soon as this has returned or raised, and not before.
@@ -116,7 +118,7 @@ class Relay:
             RelayError: Not this relay failed, but all of them.
         """
         self._check()
-        watched = _Watched(Lane(downstream, upstream, request_body, response_body))
+        watched = _Watched(Lane(downstream, upstream, request_body, response_body, show))
         if -1 in (watched.lane.down, watched.lane.up):
             # Closed already.  On the thread this would be everybody's problem.
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))

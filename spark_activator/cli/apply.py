@@ -7,17 +7,18 @@ owner says so (`spark-model update NAME`), never because a file or a package did
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from spark_activator.catalog.load import Catalog, load_catalog, load_ports, store_ports
 from spark_activator.catalog.model import Model, StatusKind
 from spark_activator.cli import freeze, models
+from spark_activator.cli.reach import reach
 from spark_activator.cli.routes import mark_stale
 from spark_activator.cli.units import Units
 from spark_activator.layout import Layout
 from spark_activator.render.changes import Change, diff
-from spark_activator.render.units import socket_unit
+from spark_activator.render.units import NGINX_SERVICE, socket_unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,13 @@ def run(layout: Layout, units: Units, *, dry_run: bool) -> int:
     if not dry_run:
         freeze.require_rights(layout, units, command="apply")
     catalog = load_catalog(layout)
-    steps = plan(layout, units, catalog)
+    listen = reach(layout)
+    steps = plan(layout, units, catalog, listen.addresses)
     host, host_problems = freeze.host_settings(layout)
     problems = [*host_problems, *catalog.problems]
-    if host:
-        steps.insert(0, Step("host settings", host))
+    if host or listen.note:
+        steps.insert(0, Step("host settings", host, listen.note))
+    steps += _nginx(layout, units, listen.addresses)
     for problem in problems:
         print(problem, file=sys.stderr)
     if dry_run:
@@ -62,14 +65,14 @@ def run(layout: Layout, units: Units, *, dry_run: bool) -> int:
     return 1 if problems else 0
 
 
-def plan(layout: Layout, units: Units, catalog: Catalog) -> list[Step]:
+def plan(layout: Layout, units: Units, catalog: Catalog, listen: Sequence[str]) -> list[Step]:
     """Decide about every model that is in the catalog or was frozen before."""
     usable = {
         name: model
         for name, model in catalog.models.items()
         if model.status.kind is not StatusKind.DISABLED
     }
-    steps = [_one(layout, units, usable[name]) for name in sorted(usable)]
+    steps = [_one(layout, units, usable[name], listen) for name in sorted(usable)]
     # What runs of a model whose file is broken goes on as it was frozen.
     broken = set(catalog.files) - set(catalog.models)
     gone = set(models.names(layout)) - set(usable) - broken
@@ -77,8 +80,8 @@ def plan(layout: Layout, units: Units, catalog: Catalog) -> list[Step]:
     return [step for step in steps if step.todo or step.left]
 
 
-def _one(layout: Layout, units: Units, model: Model) -> Step:
-    changes = freeze.pending(layout, units, model)
+def _one(layout: Layout, units: Units, model: Model, listen: Sequence[str]) -> Step:
+    changes = freeze.pending(layout, units, model, listen)
     if not changes or not _settled(units, model.name):
         return Step(model.name, changes)
     # Switched on, but never frozen: it cannot run, so nothing is taken from it.
@@ -96,6 +99,15 @@ def _gone(layout: Layout, units: Units, name: str) -> Step:
         return Step(name, freeze.removal(layout, units, name))
     unit = socket_unit(name)
     return Step(name, (), f"disabled or without a file (run: sudo systemctl disable --now {unit})")
+
+
+def _nginx(layout: Layout, units: Units, listen: Sequence[str]) -> list[Step]:
+    changes = freeze.nginx(layout, units, listen)
+    if not changes:
+        return []
+    if units.active(NGINX_SERVICE):
+        return [Step("nginx", (), "pending (run: sudo spark-model update --nginx)")]
+    return [Step("nginx", changes)]
 
 
 def _settled(units: Units, name: str) -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import grp
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -15,11 +18,12 @@ def read(path: Path) -> str | None:
         return None
 
 
-def write(path: Path, text: str, *, mode: int = 0o644) -> None:
+def write(path: Path, text: str, *, mode: int = 0o644, group: str | None = None) -> None:
     """Replace *path* by *text* in one step; its directory is made where it is missing.
 
-    The file gets *mode* whatever the umask says, and the group of its
-    directory where that has the set-group-id bit.
+    The file gets *mode* whatever the umask says.  Its group is *group*, where
+    root writes it and there is one of that name, else that of its directory
+    where that has the set-group-id bit.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Hidden, so that nobody who lists the directory takes it for a model's file.
@@ -29,6 +33,9 @@ def write(path: Path, text: str, *, mode: int = 0o644) -> None:
         with open(fd, "w") as stream:
             stream.write(text)
             stream.flush()
+            if group is not None and os.geteuid() == 0:
+                with contextlib.suppress(KeyError):
+                    os.fchown(fd, -1, grp.getgrnam(group).gr_gid)
             os.fchmod(fd, mode)
             # A file that is named but empty after a power cut disables a model.
             os.fsync(fd)
@@ -37,6 +44,28 @@ def write(path: Path, text: str, *, mode: int = 0o644) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Have *path* to oneself for the duration of the block, among those who ask for it here."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside it: a file that is replaced is no lock.
+    lock = path.with_name(f".{path.name}.lock")
+    fd = os.open(lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def may_write(directory: Path) -> bool:
+    """Whether files may be made in *directory*, which is made for them where it is missing."""
+    there = directory
+    while not there.exists():
+        there = there.parent
+    return os.access(there, os.W_OK | os.X_OK)
 
 
 def remove(path: Path) -> None:

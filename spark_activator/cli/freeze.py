@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from spark_activator.catalog import frozen
@@ -14,7 +13,13 @@ from spark_activator.cli.units import Units
 from spark_activator.errors import FileProblems, Problem, UserError
 from spark_activator.layout import Layout
 from spark_activator.render.changes import Change, changes
-from spark_activator.render.units import drop_in_paths, drop_ins
+from spark_activator.render.units import (
+    NGINX_PATHS,
+    drop_in_paths,
+    drop_ins,
+    nginx_listen,
+    nginx_units,
+)
 
 # A model's environment may hold a token: its owner and the group may read it.
 FROZEN_MODE = 0o640
@@ -22,9 +27,14 @@ FROZEN_MODE = 0o640
 DROP_IN_MODE = 0o644
 
 
-def pending(layout: Layout, units: Units, model: Model) -> tuple[Change, ...]:
-    """Say what has to be written so that systemd and the runner see *model* as it is."""
-    texts = drop_ins(model)
+def pending(
+    layout: Layout, units: Units, model: Model, listen: Sequence[str]
+) -> tuple[Change, ...]:
+    """Say what has to be written so that systemd and the runner see *model* as it is.
+
+    *listen* are the addresses that models listen on.
+    """
+    texts = drop_ins(model, listen=listen)
     wanted: dict[str, str | None] = {str(layout.frozen(model.name)): frozen.dump(model)}
     wanted |= {str(units.directory / path): texts.get(path) for path in drop_in_paths(model.name)}
     return changes(_present(wanted), wanted)
@@ -44,6 +54,14 @@ def host_settings(layout: Layout) -> tuple[tuple[Change, ...], tuple[Problem, ..
     except FileProblems as error:
         return (), error.problems
     return changes(_present(wanted), wanted), ()
+
+
+def nginx(layout: Layout, units: Units, listen: Sequence[str]) -> tuple[Change, ...]:
+    """Say what has to be written so that nginx listens on *listen*."""
+    texts = nginx_units(listen)
+    wanted: dict[str, str | None] = {str(layout.nginx_listen): nginx_listen(listen)}
+    wanted |= {str(units.directory / path): texts.get(path) for path in NGINX_PATHS}
+    return changes(_present(wanted), wanted)
 
 
 def is_frozen_file(layout: Layout, change: Change) -> bool:
@@ -74,10 +92,7 @@ def require_rights(layout: Layout, units: Units, *, command: str) -> None:
         UserError: They may not.
     """
     for directory in (layout.frozen("x").parent, units.directory):
-        there = directory
-        while not there.exists():
-            there = there.parent
-        if not os.access(there, os.W_OK | os.X_OK):
+        if not files.may_write(directory):
             raise UserError(
                 f"'{command}' writes below {directory}, which needs root",
                 hint=f"run: sudo spark-model {command}, or add --dry-run to see what it would do",

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from spark_activator import __version__
-from spark_activator.cli import logs, overview, reset, routes, sharing, status, stop, warm
+from spark_activator.cli import access, logs, overview, reset, routes, sharing, status, stop, warm
 from spark_activator.cli.arguments import Call, Commands, command
 from spark_activator.cli.units import Units
 from spark_activator.errors import SparkError, UserError
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     _looking(commands)
     _changing(commands)
     sharing.add(commands)
+    access.add(commands)
     return parser
 
 
@@ -100,7 +101,9 @@ def _changing(commands: Commands[argparse.ArgumentParser]) -> None:
     sub.add_argument("--dry-run", action="store_true", help="show the difference, change nothing")
 
     sub = command(commands, "update", "apply to a model that is switched on (needs root)", _update)
-    sub.add_argument("name", metavar="NAME")
+    which = sub.add_mutually_exclusive_group(required=True)
+    which.add_argument("name", nargs="?", metavar="NAME")
+    which.add_argument("--nginx", action="store_true", help="to nginx: the addresses it listens on")
     sub.add_argument("--dry-run", action="store_true", help="show the difference, change nothing")
 
     command(commands, "routes", "write nginx's list (units do this)", _routes)
@@ -158,4 +161,6 @@ def _apply(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
 def _update(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
     from spark_activator.cli import update
 
+    if arguments.nginx:
+        return update.run_nginx(layout, units, dry_run=arguments.dry_run)
     return update.run(layout, units, name=arguments.name, dry_run=arguments.dry_run)

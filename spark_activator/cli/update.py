@@ -11,12 +11,18 @@ import sys
 from spark_activator.catalog.load import load_catalog
 from spark_activator.catalog.model import Model, StatusKind
 from spark_activator.cli import freeze, models
+from spark_activator.cli.reach import reach
 from spark_activator.cli.routes import mark_stale
 from spark_activator.cli.units import Units
 from spark_activator.errors import UserError
 from spark_activator.layout import Layout
 from spark_activator.render.changes import Change, diff
-from spark_activator.render.units import service_units, socket_unit
+from spark_activator.render.units import (
+    NGINX_SERVICE,
+    NGINX_SOCKET,
+    service_units,
+    socket_unit,
+)
 
 
 def run(layout: Layout, units: Units, *, name: str, dry_run: bool) -> int:
@@ -26,7 +32,7 @@ def run(layout: Layout, units: Units, *, name: str, dry_run: bool) -> int:
         UserError: There is no such model, its file has problems, or it may not be written.
     """
     model = _wanted(layout, name)
-    changes = freeze.pending(layout, units, model)
+    changes = freeze.pending(layout, units, model, reach(layout).addresses)
     if not changes:
         print(f"{name} is up to date")
         return 0
@@ -37,6 +43,32 @@ def run(layout: Layout, units: Units, *, name: str, dry_run: bool) -> int:
     _carry_out(layout, units, name, changes)
     mark_stale(layout)
     _say_done(layout, name)
+    return 0
+
+
+def run_nginx(layout: Layout, units: Units, *, dry_run: bool) -> int:
+    """Have nginx listen where host.yaml says; what it serves drains first.
+
+    Raises:
+        UserError: It may not be written, or systemd refuses.
+    """
+    listen = reach(layout)
+    changes = freeze.nginx(layout, units, listen.addresses)
+    if listen.note:
+        print(f"host settings: {listen.note}")
+    if not changes:
+        print("nginx is up to date")
+        return 0
+    print(diff(changes), end="")
+    if dry_run:
+        return 0
+    freeze.require_rights(layout, units, command="update --nginx")
+    socket = [NGINX_SOCKET] if units.active(NGINX_SOCKET) else []
+    units.call("stop", NGINX_SERVICE, *socket)
+    freeze.carry_out(layout, changes)
+    units.call("daemon-reload")
+    units.call("start", NGINX_SERVICE)
+    print(f"nginx listens on {', '.join(listen.addresses)}")
     return 0
 
 

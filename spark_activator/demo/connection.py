@@ -110,6 +110,17 @@ class Connection:
         headers = [("content-length", str(len(body))), ("content-type", content_type)]
         await self._send(self._response(status, headers), h11.Data(data=body), h11.EndOfMessage())
 
+    async def switch(self, headers: list[tuple[str, str]]) -> bytes:
+        """Agree to a WebSocket; return what came behind the request already.
+
+        From here on the connection is `receive`, `send_raw` and its end.
+        """
+        fields = [("upgrade", "websocket"), ("connection", "Upgrade"), *headers]
+        self.status = 101
+        await self._send(h11.InformationalResponse(status_code=101, headers=fields))
+        early, _ = self._http.trailing_data
+        return bytes(early)
+
     async def begin_stream(self) -> None:
         """Send the head of a stream of events."""
         kind = ("content-type", "text/event-stream; charset=utf-8")
@@ -151,7 +162,7 @@ class Connection:
                 pass
 
     async def _watch(self, scope: trio.CancelScope) -> None:
-        data = await self._receive()
+        data = await self.receive()
         if data:
             # The next request, early: it waits in h11, and we read no more of it
             # until its turn.  Like uvicorn we then no longer see the client leave.
@@ -165,7 +176,7 @@ class Connection:
             if event is h11.NEED_DATA:
                 if self._http.they_are_waiting_for_100_continue:
                     await self._send(h11.InformationalResponse(status_code=100, headers=[]))
-                data = await self._receive()
+                data = await self.receive()
                 if not data and self._http.their_state is h11.SEND_BODY:
                     raise ClientGone
                 self._http.receive_data(data)
@@ -174,7 +185,8 @@ class Connection:
             else:  # the connection was closed, or is not ours any more
                 return None
 
-    async def _receive(self) -> bytes:
+    async def receive(self) -> bytes:
+        """Read some bytes as they come, none at the end."""
         try:
             return bytes(await self._stream.receive_some(READ_SIZE))
         except trio.BrokenResourceError:
@@ -189,7 +201,14 @@ class Connection:
         return h11.Response(status_code=status, headers=fields, reason=reason)
 
     async def _send(self, *events: h11.Event) -> None:
-        data = b"".join(self._http.send(event) or b"" for event in events)
+        await self.send_raw(b"".join(self._http.send(event) or b"" for event in events))
+
+    async def send_raw(self, data: bytes) -> None:
+        """Send *data* as it is.
+
+        Raises:
+            ClientGone: Nobody reads it.
+        """
         try:
             if data:
                 await self._stream.send_all(data)

@@ -87,6 +87,14 @@ def _add_text(options: argparse.ArgumentParser) -> None:
         metavar="N",
         help="length of an answer that is not cut earlier (default: %(default)s)",
     )
+    text.add_argument(
+        "--reasoning",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="tokens of thought before an answer, unless chat_template_kwargs has"
+        " enable_thinking: false (default: 0)",
+    )
     text.add_argument("--first-token-delay", type=_seconds, default=0.0, metavar="S")
     text.add_argument(
         "--warmup-time",

@@ -66,6 +66,7 @@ class Server:
     async def serve(self, listeners: list[trio.SocketListener], stop: trio.Event) -> None:
         """Serve until *stop*, then refuse who comes, and let who runs finish in time."""
         async with trio.open_nursery() as connections:
+            self._engine.background = connections
             async with trio.open_nursery() as accepting:
                 await accepting.start(
                     partial(
@@ -121,6 +122,10 @@ class Server:
         if head is None:
             return False
         request = await client.read_request(head)
+        if request.headers.get("upgrade", "").lower() == "websocket":
+            await self._engine.converse(client, request)
+            self._log(client, request)
+            return False
         whole = await client.run_while_connected(partial(self._engine.respond, client, request))
         self._log(client, request)
         return whole and client.next_cycle()

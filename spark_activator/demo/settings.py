@@ -42,6 +42,7 @@ class Settings:
     text: str
     tokens_per_second: float
     max_tokens: int
+    reasoning: int
     max_model_len: int | None
     first_token_delay: float
     warmup_time: float

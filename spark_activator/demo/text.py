@@ -80,6 +80,11 @@ def count_tokens(text: str) -> int:
     return len(text.split())
 
 
+def token_number(word: str) -> int:
+    """Return what stands for *word* in a list of tokens: always the same, below 32,000."""
+    return int(checksum(word), 16) % 32000
+
+
 def _story(prompt: str) -> Iterator[str]:
     chance = random.Random(checksum(prompt))  # noqa: S311  # the same story each time is the point
     while True:

@@ -19,6 +19,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _REASONS = {
     200: "OK",
+    204: "No Content",
     400: "Bad Request",
     401: "Unauthorized",
     403: "Forbidden",
@@ -28,6 +29,7 @@ _REASONS = {
     411: "Length Required",
     413: "Content Too Large",
     417: "Expectation Failed",
+    423: "Locked",
     429: "Too Many Requests",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
@@ -90,8 +92,26 @@ def text_answer(text: str, request_id: str, *, content_type: str, head_only: boo
     )
 
 
+def empty_answer(request_id: str, headers: Mapping[str, str]) -> bytes:
+    """Write an answer that is all head: 204."""
+    lines = ["HTTP/1.1 204 No Content"]
+    lines += [f"{name}: {value}" for name, value in {**headers, REQUEST_ID: request_id}.items()]
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1")
+
+
+def with_fields(answer: bytes, fields: Mapping[str, str]) -> bytes:
+    """Add *fields* to the head that *answer* begins with."""
+    if not fields:
+        return answer
+    head, end, rest = answer.partition(b"\r\n\r\n")
+    lines = [f"{name}: {value}".encode("latin-1") for name, value in fields.items()]
+    return b"\r\n".join([head, *lines]) + end + rest
+
+
 def _answer(status: int, body: bytes, headers: Mapping[str, str], *, head_only: bool) -> bytes:
     lines = [f"HTTP/1.1 {status} {_REASONS[status]}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    lines += [f"Content-Length: {len(body)}", "Connection: close", "", ""]
+    # 204 has no body and may not say how long it is.
+    lines += [f"Content-Length: {len(body)}"] if status != 204 else []
+    lines += ["Connection: close", "", ""]
     return "\r\n".join(lines).encode("ascii") + (b"" if head_only else body)

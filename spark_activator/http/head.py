@@ -26,7 +26,7 @@ METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([^ ]+) (HTTP/[0-9]\.[0-9])")
 _TARGET = re.compile(rb"/[\x21\x22\x24-\x7e]*")  # printable ASCII but '#'
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)")
-_HOST = re.compile(rb"(?:[0-9A-Za-z][0-9A-Za-z._-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_HOST = re.compile(rb"(?:[0-9A-Za-z][0-9A-Za-z._-]*|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 # What ends a line or a string for somebody, found before the head is complete:
 # who speaks TLS or sends LF alone would otherwise wait for an answer.
@@ -47,10 +47,14 @@ HOP_BY_HOP: Final = frozenset(
         b"upgrade",
     }
 )
+# Who asks is between the client and us: an engine that is broken into learns no key.
+KEY_FIELDS: Final = (b"authorization", b"x-api-key", b"api-key")
+# One of two would be believed here, and the other one there.
+_ONCE = frozenset(KEY_FIELDS) | {b"origin", b"content-type", b"content-encoding", b"expect"}
 # `Connection: content-length` asks us to forget how long the body is.
-_NEVER_NAMED = frozenset(
-    {b"host", b"content-length", b"transfer-encoding", b"content-type", b"authorization"}
-)
+_NEVER_NAMED = _ONCE | {b"host", b"content-length", b"transfer-encoding", b"x-forwarded-for"}
+# Servers that hand fields on as variables (CGI, WSGI) read '_' as '-'.
+_DISGUISED = frozenset({b"content_length", b"transfer_encoding"})
 
 
 class Head:
@@ -63,9 +67,11 @@ class Head:
         fields: Lower-case names and values, in order, those of this hop left out.
         length: Bytes of the body; None when it is chunked.
         wants_continue: Whether the client waits for `100 Continue`.
+        upgrade: What the client would like to speak instead, in lower case; empty
+            where it would not.
     """
 
-    __slots__ = ("fields", "length", "method", "minor", "target", "wants_continue")
+    __slots__ = ("fields", "length", "method", "minor", "target", "upgrade", "wants_continue")
 
     def __init__(
         self,
@@ -76,9 +82,10 @@ class Head:
         *,
         length: int | None,
         wants_continue: bool,
+        upgrade: bytes,
     ) -> None:
         self.method, self.target, self.minor, self.fields = method, target, minor, fields
-        self.length, self.wants_continue = length, wants_continue
+        self.length, self.wants_continue, self.upgrade = length, wants_continue, upgrade
 
     @property
     def path(self) -> str:
@@ -90,16 +97,43 @@ class Head:
         """Whether the body says itself where it ends."""
         return self.length is None
 
-    def for_upstream(self) -> bytes:
-        """Write the head that the engine gets: one request, then the connection ends."""
-        lines = [f"{self.method} {self.target} HTTP/1.{self.minor}".encode()]
-        lines += [name + b": " + value for name, value in self.fields]
-        if self.length is None:
+    def values(self, name: bytes) -> list[bytes]:
+        """All values of the field *name* (lower case), in order."""
+        return [value for found, value in self.fields if found == name]
+
+    def value(self, name: bytes) -> bytes | None:
+        """The first value of the field *name* (lower case), or None.
+
+        Host, Origin, Content-Type, Content-Encoding and the fields with keys are
+        there once at most.
+        """
+        return next(iter(self.values(name)), None)
+
+    def for_upstream(self, *, length: int | None = None) -> bytes:
+        """Write the head that the engine gets: one request, then the connection ends.
+
+        Args:
+            length: Bytes of the body where that is another one than the client's.
+        """
+        lines = self._first_lines(self.fields)
+        length = self.length if length is None else length
+        if length is None:
             lines.append(b"transfer-encoding: chunked")
-        elif self.length or self.method not in ("GET", "HEAD", "DELETE", "OPTIONS"):
-            lines.append(b"content-length: %d" % self.length)
+        elif length or self.method not in ("GET", "HEAD", "DELETE", "OPTIONS"):
+            lines.append(b"content-length: %d" % length)
         lines += [b"connection: close", b"", b""]
         return b"\r\n".join(lines)
+
+    def for_upgrade(self, fields: tuple[tuple[bytes, bytes], ...]) -> bytes:
+        """Write the head that asks the engine to speak `upgrade`, with *fields* for ours."""
+        lines = self._first_lines(fields)
+        lines += [b"connection: upgrade", b"upgrade: " + self.upgrade, b"", b""]
+        return b"\r\n".join(lines)
+
+    def _first_lines(self, fields: tuple[tuple[bytes, bytes], ...]) -> list[bytes]:
+        line = f"{self.method} {self.target} HTTP/1.{self.minor}".encode()
+        passed = [field for field in fields if field[0] not in KEY_FIELDS]
+        return [line, *(name + b": " + value for name, value in passed)]
 
 
 def find_end(received: bytes | bytearray) -> int | None:
@@ -137,6 +171,7 @@ def parse(raw: bytes) -> Head:
         raise Refusal("head_too_large", f"the request head has more than {MAX_FIELDS} fields")
     fields = [_field(line) for line in lines[1:]]
     _check_host([value for name, value in fields if name == b"host"], minor)
+    _check_once([name for name, _ in fields])
     length = _body_length(fields, minor)
     return Head(
         method,
@@ -145,6 +180,7 @@ def parse(raw: bytes) -> Head:
         tuple(_end_to_end(fields)),
         length=length,
         wants_continue=_wants_continue(fields, minor),
+        upgrade=_upgrade(fields, minor),
     )
 
 
@@ -184,8 +220,17 @@ def _check_host(hosts: list[bytes], minor: int) -> None:
         return
     if len(hosts) != 1:
         raise _invalid(f"expected one Host field, got {len(hosts)}")
-    if _HOST.fullmatch(hosts[0]) is None:
+    match = _HOST.fullmatch(hosts[0])
+    if match is None or int(match[1] or 0) > 65535:
         raise _invalid("expected 'name' or 'name:port' as Host")
+
+
+def _check_once(names: list[bytes]) -> None:
+    for name in _ONCE.intersection(names):
+        if names.count(name) > 1:
+            raise _invalid(f"expected one {name.decode()}, got {names.count(name)}")
+    if not _DISGUISED.isdisjoint(names):
+        raise _invalid("a field that says how long the body is has '_' for '-' in its name")
 
 
 def _body_length(fields: list[tuple[bytes, bytes]], minor: int) -> int | None:
@@ -215,10 +260,22 @@ def _wants_continue(fields: list[tuple[bytes, bytes]], minor: int) -> bool:
     return True
 
 
+def _upgrade(fields: list[tuple[bytes, bytes]], minor: int) -> bytes:
+    """Say what the client would like to speak: one protocol that `Connection` names, too."""
+    protocols = [value.lower() for name, value in fields if name == b"upgrade"]
+    if minor == 0 or len(protocols) != 1 or b"upgrade" not in _options(fields):
+        return b""
+    return protocols[0]
+
+
+def _options(fields: list[tuple[bytes, bytes]]) -> set[bytes]:
+    """What `Connection` names, in lower case."""
+    lists = [value.split(b",") for name, value in fields if name == b"connection"]
+    return {option.strip(b" \t").lower() for options in lists for option in options}
+
+
 def _end_to_end(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Leave out what is for this hop: the known ones, and what `Connection` names."""
     dropped = HOP_BY_HOP | {b"content-length", b"transfer-encoding"}
-    for name, value in fields:
-        if name == b"connection":
-            dropped |= {option.strip(b" \t").lower() for option in value.split(b",")} - _NEVER_NAMED
+    dropped |= _options(fields) - _NEVER_NAMED
     return [(name, value) for name, value in fields if name not in dropped]

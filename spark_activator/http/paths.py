@@ -11,6 +11,7 @@ import re
 from enum import Enum
 
 from spark_activator.errors import Refusal
+from spark_activator.http import websocket
 from spark_activator.http.head import Head
 
 
@@ -23,14 +24,29 @@ class Route(Enum):
     METRICS = "metrics"
     MODELS = "models"
     MODEL = "model"
+    # What a browser asks before it lets a page ask.
+    OPTIONS = "options"
+    # For those who may change what is loaded.
+    TOUCH = "touch"
+    WARM = "warm"
+    STOP = "stop"
 
+
+# Their callers have to be admins.
+FOR_ADMINS = frozenset({Route.TOUCH, Route.WARM, Route.STOP})
 
 _READ = ("GET", "HEAD")
-_LOCAL: dict[str, Route] = {
-    "/health": Route.HEALTH,
-    "/metrics": Route.METRICS,
-    "/v1/models": Route.MODELS,
+_LOCAL: dict[str, tuple[tuple[str, ...], Route]] = {
+    "/health": (_READ, Route.HEALTH),
+    "/metrics": (_READ, Route.METRICS),
+    "/v1/models": (_READ, Route.MODELS),
+    "/debug/touch": (("POST",), Route.TOUCH),
+    "/debug/warm": (("POST",), Route.WARM),
+    "/debug/stop": (("POST",), Route.STOP),
 }
+REALTIME = "/v1/realtime"
+# Those of an engine's paths that people use.  Their other names (`/rerank`,
+# `/v2/rerank`, `/score`, `/invocations`) are the same behind other rules.
 _ENGINE: dict[str, tuple[str, ...]] = {
     "/v1/audio/speech": ("POST",),
     "/v1/audio/transcriptions": ("POST",),
@@ -40,6 +56,7 @@ _ENGINE: dict[str, tuple[str, ...]] = {
     "/v1/embeddings": ("POST",),
     "/v1/messages": ("POST",),
     "/v1/messages/count_tokens": ("POST",),
+    REALTIME: ("GET",),
     "/v1/rerank": ("POST",),
     "/v1/responses": ("POST",),
     "/v1/score": ("POST",),
@@ -48,7 +65,9 @@ _ENGINE: dict[str, tuple[str, ...]] = {
 _PATTERNS: tuple[tuple[re.Pattern[str], tuple[str, ...], Route], ...] = (
     (re.compile(r"/v1/responses/[0-9A-Za-z_-]{1,128}"), ("GET",), Route.ENGINE),
     (re.compile(r"/v1/responses/[0-9A-Za-z_-]{1,128}/cancel"), ("POST",), Route.ENGINE),
-    (re.compile(r"/v1/models/[0-9A-Za-z._:-]{1,128}"), _READ, Route.MODEL),
+    # Names have slashes, and some clients encode them.  Answered here, so that
+    # nobody else has to decode them as we do.
+    (re.compile(r"/v1/models/[0-9A-Za-z._:/%@+~-]{1,256}"), _READ, Route.MODEL),
 )
 
 
@@ -61,20 +80,29 @@ def route(head: Head) -> Route:
     methods, found = _look_up(head.path)
     if found is None:
         raise Refusal("path_not_allowed", f"there is no '{head.path[:200]}' here")
+    if head.method == "OPTIONS":
+        return Route.OPTIONS
     if head.method not in methods:
         raise Refusal(
             "method_not_allowed",
             f"'{head.path[:200]}' wants {' or '.join(methods)}, not {head.method}",
-            headers={"Allow": ", ".join(methods)},
+            headers={"Allow": allowed(head.path)},
         )
+    if head.path == REALTIME:
+        websocket.check(head)
     return found
+
+
+def allowed(path: str) -> str:
+    """What `Allow` says of *path*."""
+    return ", ".join((*_look_up(path)[0], "OPTIONS"))
 
 
 def _look_up(path: str) -> tuple[tuple[str, ...], Route | None]:
     if path in _ENGINE:
         return _ENGINE[path], Route.ENGINE
     if path in _LOCAL:
-        return _READ, _LOCAL[path]
+        return _LOCAL[path]
     for pattern, methods, found in _PATTERNS:
         if pattern.fullmatch(path):
             return methods, found

@@ -24,6 +24,8 @@ _EMPTY = frozenset({204, 304})
 # Between the engine and us.  How the body is framed is passed on with the body.
 _HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"upgrade"})
 _OURS = frozenset({REQUEST_ID.lower().encode(), CHANGED.lower().encode()})
+# Which pages may read an answer is our business (http/hosts.py): engines say all.
+_CORS = b"access-control-"
 
 
 class ResponseHead:
@@ -93,7 +95,7 @@ def parse(raw: bytes) -> ResponseHead:
         name = field[1].lower()
         if name in framing:
             framing[name].append(field[2].strip(b" \t"))
-        if name not in _HOP_BY_HOP and name not in _OURS:
+        if name not in _HOP_BY_HOP and name not in _OURS and not name.startswith(_CORS):
             kept.append(line)
     length = 0 if status in _EMPTY else _body_length(*framing.values())
     return ResponseHead(status, status_line, kept, length)

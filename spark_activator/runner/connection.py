@@ -90,9 +90,11 @@ async def _hear(reader: LineReader, claim: Claim, demand: Demand) -> bool:
     try:
         while (line := await reader.read()) is not None:
             match decode_from_activator(line):
-                case Busy(in_flight, held):
+                case Busy(in_flight, held, usage):
                     claim.busy(in_flight, held)
                     demand.notify()
+                    if usage:
+                        demand.count(usage)
                 case Yielded():
                     claim.dismiss()
                     demand.notify()

@@ -7,11 +7,12 @@ go into a bounded outbox, and a peer that does not read loses its connection.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 
 import trio
 
-from spark_activator.protocol import FromRunner, Queued, Ready, Starting, Stopping, Yield
+from spark_activator.protocol import FromRunner, Queued, Ready, Starting, Stopping, Usage, Yield
 from spark_activator.runner.gpu_files import boottime
 
 # How long the model is kept for an activator that was lost.  systemd restarts
@@ -79,9 +80,14 @@ class Claim:
 
 
 class Demand:
-    """All claims on one model."""
+    """All claims on one model.
 
-    def __init__(self) -> None:
+    Attributes:
+        count: Takes in what API keys have had.
+    """
+
+    def __init__(self, count: Callable[[Usage], None] = lambda _: None) -> None:
+        self.count = count
         self.claims: set[Claim] = set()
         self._current: FromRunner | None = None
         self._kept_until = float("-inf")

@@ -10,6 +10,7 @@ import logging
 import signal
 import socket
 from contextlib import suppress
+from functools import partial
 
 import trio
 
@@ -19,7 +20,7 @@ from spark_activator.catalog.model import Model
 from spark_activator.errors import EngineFailed
 from spark_activator.layout import Layout
 from spark_activator.protocol import Failed, Queued, Stopping
-from spark_activator.runner import breaker_file, settings, starts
+from spark_activator.runner import breaker_file, settings, starts, usage
 from spark_activator.runner.activation import Activation
 from spark_activator.runner.board import Board
 from spark_activator.runner.commands import Commands
@@ -62,7 +63,7 @@ class Runner:
         self._layout = layout
         self._ledger = Ledger(layout, name)
         self._engines = Engines(layout, name)
-        self._demand = Demand()
+        self._demand = Demand(partial(usage.add, layout.usage(name)))
         self._board = Board(layout.state_file(name), name, self._demand)
         commands = Commands(name, layout, self._demand, self._stop)
         self._door = Door(listener, self._demand, commands.carry_out)

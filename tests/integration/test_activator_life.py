@@ -125,10 +125,10 @@ async def test_tells_when_the_last_for_whom_the_engine_came_is_served(
     runner = await start_runner(stage, nursery, script)
     engine = await start_engine(stage, nursery, answer)
     async with stage.activator(), trio.open_nursery() as clients:
-        clients.start_soon(stage.post, b'{"user": "first"}')
+        clients.start_soon(stage.post, b'{"prompt": "first"}')
         await eventually(lambda: len(engine.asked) == 1)
         # It comes when the engine is there, and outlasts the first.
-        clients.start_soon(stage.post, b'{"user": "second"}')
+        clients.start_soon(stage.post, b'{"prompt": "second"}')
         await eventually(lambda: len(engine.asked) == 2)
         lines = runner.claims[0].lines
         await eventually(lambda: lines[-1].get("held") == 1)
@@ -285,10 +285,10 @@ async def test_engine_that_died_before_the_connect_is_asked_for_once_more(
     runner = await start_runner(stage, nursery, script)
     engine = await start_engine(stage, nursery)
     async with stage.activator():
-        answer = await stage.post(b'{"user": "once"}')
+        answer = await stage.post(b'{"prompt": "once"}')
 
     assert answer.status == 200
-    assert [asked.body for asked in engine.asked] == [b'{"user": "once"}']
+    assert [asked.body for asked in engine.asked] == [b'{"prompt": "once"}']
 
 
 @pytest.mark.slow
@@ -348,7 +348,7 @@ async def test_asking_how_it_is_wakes_nothing(stage: Stage, nursery: trio.Nurser
 async def test_broken_model_file_is_said_and_then_it_leaves(stage: Stage) -> None:
     stage.layout.frozen(NAME).write_text("{")
     async with stage.activator() as process:
-        answer = await stage.post(b"x" * 100_000)
+        answer = await stage.post(b"x" * 100_000, FORM)
         assert (answer.status, answer.code) == (503, "model_file_broken")
         assert await wait_exit(process) == 0
 

@@ -29,14 +29,16 @@ async def client_of(line: FromRunner | None) -> AsyncIterator[tuple[socket.socke
     """A client of an activator whose runner has said *line* and says nothing more."""
     nowhere = Path("/nonexistent")
     clock = IdleClock(60.0, trio.current_time())
-    demand = Demand("story", Layout(nowhere, nowhere, nowhere, nowhere), clock, lambda: None)
+    layout = Layout(nowhere, nowhere, nowhere, nowhere)
+    demand = Demand("story", layout, clock, lambda: None)
     demand.line = line
     presence = Presence()
     model = Model(name="story", port=0, engine=Engine.PROCESS, source=Source("none"), memory=1)
     # Nothing gets as far as the relay.
     relay = cast("Relay", None)
+    gate = Gate(layout, model.names)
     desk = Desk(
-        model, nowhere, clock=clock, demand=demand, presence=presence, relay=relay, gate=Gate()
+        model, nowhere, clock=clock, demand=demand, presence=presence, relay=relay, gate=gate
     )
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
@@ -48,7 +50,7 @@ async def client_of(line: FromRunner | None) -> AsyncIterator[tuple[socket.socke
     presence.close()
 
 
-REQUEST = b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+REQUEST = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
 
 
 async def test_held_client_hears_from_us_before_it_gives_up(

@@ -113,3 +113,22 @@ def test_status_says_what_is_waited_for() -> None:
     assert sentence(Yield("'x' waits"), in_flight=1, waiting=0) == (
         "giving the model away: 'x' waits, 1 being answered"
     )
+
+
+def test_touch_restarts_the_idle_time() -> None:
+    clock = IdleClock(60.0, 0.0)
+    clock.demand_began()
+    clock.model_ready(10.0)
+    clock.touched(30.0)
+    assert clock.leave_at == 90.0
+
+
+def test_who_is_dismissed_leaves_at_once_unless_a_request_comes() -> None:
+    clock = IdleClock(math.inf, 0.0)
+    clock.demand_began()
+    clock.model_ready(10.0)
+    clock.dismissed()
+    assert clock.leave_at == -math.inf
+    clock.request_began()
+    clock.request_ended(20.0)
+    assert clock.leave_at == math.inf

@@ -92,6 +92,39 @@ def test_connection_cannot_name_what_frames_the_request(name: str) -> None:
     assert b"host: a" in head.for_upstream()
 
 
+@pytest.mark.parametrize("name", ["Authorization", "X-Api-Key", "Api-Key"])
+def test_keys_are_ours_and_not_the_engines(name: str) -> None:
+    head = request(f"{name}: Bearer secret", f"Connection: {name}")
+
+    assert head.value(name.lower().encode()) == b"Bearer secret"
+    assert b"secret" not in head.for_upstream()
+
+
+@pytest.mark.parametrize(
+    "name", ["Authorization", "X-Api-Key", "Origin", "Content-Type", "Content-Encoding", "Expect"]
+)
+def test_what_is_decided_by_one_value_has_one(name: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        request(f"{name}: 100-continue", f"{name}: 100-continue")
+    assert refused.value.code == "invalid_request"
+
+
+@pytest.mark.parametrize("name", ["Content_Length", "Transfer_Encoding"])
+def test_framing_has_no_second_spelling(name: str) -> None:
+    with pytest.raises(Refusal):
+        request(f"{name}: 5")
+
+
+def test_body_that_became_another_one_has_another_length() -> None:
+    sized, chunked = request("Content-Length: 5"), request("Transfer-Encoding: chunked")
+
+    for head in (sized, chunked):
+        lines = head.for_upstream(length=7).split(b"\r\n")
+        assert b"content-length: 7" in lines
+        assert b"transfer-encoding: chunked" not in lines
+        assert sum(line.startswith(b"content-length") for line in lines) == 1
+
+
 def test_limits_count_what_came_in_one_piece_too() -> None:
     many = [f"X-{number}: 1" for number in range(MAX_FIELDS)]
     with pytest.raises(Refusal, match=f"more than {MAX_FIELDS} fields"):
@@ -135,7 +168,7 @@ def test_hosts_that_are_names_or_addresses_pass(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["a/", "a@b", "a?b", "a,b", "a:b", "", ":80", "a:123456", "[::1", "a\tb"]
+    "host", ["a/", "a@b", "a?b", "a,b", "a:b", "", ":80", "a:123456", "a:65536", "[::1", "a\tb"]
 )
 def test_hosts_that_are_something_else_do_not(host: str) -> None:
     with pytest.raises(Refusal):

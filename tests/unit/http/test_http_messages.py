@@ -33,6 +33,15 @@ def ask(line: str, *fields: str) -> Head:
         ("HEAD /health", Route.HEALTH),
         ("GET /metrics", Route.METRICS),
         ("GET /v1/models/gpt-oss-20b", Route.MODEL),
+        ("GET /v1/models/openai/gpt-oss-20b", Route.MODEL),
+        ("GET /v1/models/openai%2Fgpt-oss-20b", Route.MODEL),
+        ("POST /v1/rerank", Route.ENGINE),
+        ("POST /v1/audio/speech", Route.ENGINE),
+        ("OPTIONS /v1/chat/completions", Route.OPTIONS),
+        ("OPTIONS /v1/models", Route.OPTIONS),
+        ("POST /debug/touch", Route.TOUCH),
+        ("POST /debug/warm", Route.WARM),
+        ("POST /debug/stop", Route.STOP),
     ],
 )
 def test_allowed_paths(line: str, expected: Route) -> None:
@@ -57,7 +66,7 @@ def test_wrong_method_is_told_the_right_one() -> None:
     with pytest.raises(Refusal) as refused:
         route(ask("GET /v1/chat/completions"))
     assert refused.value.code == "method_not_allowed"
-    assert b"\r\nAllow: POST\r\n" in answers.refusal_answer(refused.value, "id")
+    assert b"\r\nAllow: POST, OPTIONS\r\n" in answers.refusal_answer(refused.value, "id")
 
 
 @pytest.mark.parametrize("code", REFUSALS)

@@ -45,7 +45,7 @@ def test_whatever_is_rendered_is_also_what_is_removed(given: Model) -> None:
 
 
 def test_ipv6_address_is_in_brackets() -> None:
-    text = drop_ins(model("a"), listen="::1")["spark-model@a.socket.d/10-port.conf"]
+    text = drop_ins(model("a"), listen=("::1",))["spark-model@a.socket.d/10-port.conf"]
 
     assert "ListenStream=[::1]:18100\n" in text
 

@@ -1,0 +1,61 @@
+"""How many tokens an answer took, read off its bytes as they pass.
+
+Engines say so in a `usage` object, at the end of an answer or of a stream, and
+Anthropic's shape has half of it at the beginning.  So the first and the last
+few KiB are kept, and searched when the answer is over.  A stream that never
+says it (`stream_options` was not asked for) is counted by its pieces, which is
+an estimate: engines may put several tokens in one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+# A `usage` object has some 300 bytes; the last event of a stream ends with it, and
+# what follows it in an answer is small.
+TAIL: Final = 4096
+HEAD: Final = 1024
+
+_USAGE = b'"usage"'
+# In a string of JSON the quotes would be escaped: nobody's text looks like this.
+_SENT = re.compile(rb'"(?:prompt_tokens|input_tokens)"\s*:\s*([0-9]{1,12})(?![0-9.eE])')
+_GOT = re.compile(rb'"(?:completion_tokens|output_tokens)"\s*:\s*([0-9]{1,12})(?![0-9.eE])')
+# The last piece of a stream of OpenAI's, which is no token.
+_DONE = b"data: [DONE]"
+_PIECE = b"\ndata:"
+
+
+class Meter:
+    """One answer's tokens; `feed` it the body, or as much of it as is seen."""
+
+    __slots__ = ("_head", "_pieces", "_tail")
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._tail = b""
+        self._pieces = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take in what comes next."""
+        if len(self._head) < HEAD:
+            # A stream begins with its first piece, without a line before it.
+            self._pieces += not self._head and data.startswith(b"data:")
+            self._head += data[:HEAD]
+        self._pieces += data.count(_PIECE)
+        self._tail = data[-TAIL:] if len(data) >= TAIL else (self._tail + data)[-TAIL:]
+
+    def tokens(self) -> tuple[int, int]:
+        """Say how many were sent, and got; to be asked when the answer is over."""
+        sent, got = self._last(_SENT), self._last(_GOT)
+        if sent is None and got is None and self._pieces:
+            return 0, max(0, self._pieces - (_DONE in self._tail))
+        return sent or 0, got or 0
+
+    def _last(self, pattern: re.Pattern[bytes]) -> int | None:
+        for part in (self._tail, self._head):
+            begin = part.find(_USAGE)
+            found = pattern.findall(part, begin) if begin >= 0 else []
+            if found:
+                return int(found[-1])
+        return None
