@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import statistics
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -56,7 +56,9 @@ async def engine(stage: Stage, nursery: trio.Nursery) -> TinyEngine:
     return await engine_of(stage, nursery, answer_ok)
 
 
-async def engine_of(stage: Stage, nursery: trio.Nursery, answer) -> TinyEngine:  # type: ignore[no-untyped-def]
+async def engine_of(
+    stage: Stage, nursery: trio.Nursery, answer: Callable[[Asked], Awaitable[None]]
+) -> TinyEngine:
     engine = TinyEngine(stage, "0a0b0c0d", answer)
     await nursery.start(engine.serve)
     return engine
@@ -305,6 +307,65 @@ async def test_only_so_many_are_served_and_who_was_held_waits(
     assert most_at_once == 2
     assert (refused.status, refused.code) == (429, "concurrency_limit")
     assert later.status == 200
+
+
+def counting(answer: bytes | None) -> Callable[[Asked], Awaitable[None]]:
+    """Answer `/tokenize` with *answer*, or never."""
+
+    async def serve(asked: Asked) -> None:
+        if not asked.head.startswith(b"POST /tokenize "):
+            await answer_ok(asked)
+        elif answer is None:
+            await trio.sleep_forever()
+        else:
+            await asked.stream.send_all(answer)
+
+    return serve
+
+
+def counted(tokens: int) -> bytes:
+    body = b'{"count":%d,"max_model_len":32768,"tokens":[%b1]}' % (tokens, b"1," * 100_000)
+    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+@pytest.mark.parametrize("prompt", [14_000, 110_000], ids=["small", "large"])
+async def test_prompt_near_the_context_is_counted_by_the_engine(
+    stage: Stage, runner: ScriptedRunner, nursery: trio.Nursery, prompt: int
+) -> None:
+    context = prompt * 3 // 10
+    engine = await engine_of(stage, nursery, counting(counted(context - 700 - 16)))
+    stage.change(context=context)
+    async with stage.activator():
+        answer = await stage.post(chat(max_tokens=5000, user="x", tools=None, system="x" * prompt))
+
+    assert answer.status == 200
+    assert answer.headers["x-spark-changed"] == "clamp_tokens"
+    question, asked = engine.asked
+    assert json.loads(question.body)["system"] == "x" * prompt
+    assert json.loads(asked.body)["max_tokens"] == 700
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'HTTP/1.1 404 Not Found\r\ncontent-length: 12\r\n\r\n{"count": 1}',
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+        b"nonsense\r\n\r\n",
+        b"",
+        pytest.param(None, marks=pytest.mark.slow),
+    ],
+    ids=["no such path", "no count", "no HTTP", "nothing", "never"],
+)
+async def test_engine_that_cannot_count_costs_nothing_but_the_estimate(
+    stage: Stage, runner: ScriptedRunner, nursery: trio.Nursery, answer: bytes | None
+) -> None:
+    engine = await engine_of(stage, nursery, counting(answer))
+    async with stage.activator():
+        got = await stage.post(chat(max_tokens=5000, system="x" * 10_000))
+
+    assert got.status == 200
+    assert len(engine.asked) == 2
+    assert 0 < json.loads(engine.asked[1].body)["max_tokens"] < 4096 - 2500
 
 
 async def test_debug_names_the_rules_and_no_content(
