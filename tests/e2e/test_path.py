@@ -36,7 +36,7 @@ def test_a_large_request_is_read_by_a_process_in_the_same_sandbox(stack: Stack) 
     asking = stack.asking(FIRST.url, FIRST.name, "--prompt", "x" * 100_000, "--max-tokens", "40")
     wait_for_stream(asking)
 
-    worker = "/proc/$(pgrep -f spark_activator.activator.policy_worker)"
+    worker = "/proc/$(pgrep -f '[p]olicy_worker')"
     score = stack.node.exec(f"cat {worker}/oom_score_adj").out.strip()
     sandbox = stack.node.exec(f"grep -E 'CapEff|NoNewPrivs|Seccomp:' {worker}/status").out.split()
     user = stack.node.exec(f"stat -c %U {worker}").out.strip()

@@ -336,7 +336,7 @@ async def test_prompt_near_the_context_is_counted_by_the_engine(
     engine = await engine_of(stage, nursery, counting(counted(context - 700 - 16)))
     stage.change(context=context)
     async with stage.activator():
-        answer = await stage.post(chat(max_tokens=5000, user="x", tools=None, system="x" * prompt))
+        answer = await stage.post(chat(max_tokens=5000, system="x" * prompt))
 
     assert answer.status == 200
     assert answer.headers["x-spark-changed"] == "clamp_tokens"
@@ -360,12 +360,13 @@ async def test_engine_that_cannot_count_costs_nothing_but_the_estimate(
     stage: Stage, runner: ScriptedRunner, nursery: trio.Nursery, answer: bytes | None
 ) -> None:
     engine = await engine_of(stage, nursery, counting(answer))
+    stage.change(requests=Requests(clamp_margin=100))
     async with stage.activator():
-        got = await stage.post(chat(max_tokens=5000, system="x" * 10_000))
+        got = await stage.post(chat(max_tokens=5000, system="x" * 12_000))
 
     assert got.status == 200
     assert len(engine.asked) == 2
-    assert 0 < json.loads(engine.asked[1].body)["max_tokens"] < 4096 - 2500
+    assert 0 < json.loads(engine.asked[1].body)["max_tokens"] < 4096 - 3000
 
 
 async def test_debug_names_the_rules_and_no_content(
