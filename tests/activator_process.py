@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import trio
@@ -87,7 +88,8 @@ class Stage:
             timeouts=Timeouts(idle=idle, drain=drain),
             requests=requests or Requests(),
         )
-        self.layout.frozen(NAME).write_text(frozen.dump(self.model))
+        self.environment: dict[str, str] = {}
+        self.change()
         # What requests of tests call it.
         self.layout.hosts_file.write_text("a\n")
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
@@ -97,6 +99,11 @@ class Stage:
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(str(self.notify_path))
         self._notify.setblocking(False)
+
+    def change(self, **fields: object) -> None:
+        """Have activators that are started from now on find another model."""
+        self.model = replace(self.model, **fields)
+        self.layout.frozen(NAME).write_text(frozen.dump(self.model))
 
     def close(self) -> None:
         self.listener.close()
@@ -128,6 +135,7 @@ class Stage:
             "LISTEN_FDNAMES": "model",
             "NOTIFY_SOCKET": str(self.notify_path),
             "MALLOC_ARENA_MAX": "1",
+            **self.environment,
         }
         with self.stderr.open("ab") as stderr:
             return subprocess.Popen(

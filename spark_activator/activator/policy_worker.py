@@ -1,7 +1,7 @@
 """The policy in a process of its own, for bodies that are large.
 
-Python's json holds the interpreter's lock for the whole of a body, 70 ms for
-20 MB: in the activator, even in a thread, every stream would stand still.
+Python's json and regular expressions hold the interpreter's lock for the whole of
+a body, 200 ms for 20 MB: in the activator, even in a thread, every stream would stand still.
 `python -m spark_activator.activator.policy_worker` is started by
 `policy_process`, with a socket as its standard input.  The first message brings
 the frozen model, each further one a body; it ends with the socket.

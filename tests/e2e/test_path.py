@@ -32,6 +32,25 @@ def test_streams_an_answer_from_cold_and_leaves_nothing(stack: Stack, way: str) 
     assert stack.node.exec("find /run/spark-activator/upstream -type s").out == ""
 
 
+def test_a_large_request_is_read_by_a_process_in_the_same_sandbox(stack: Stack) -> None:
+    asking = stack.asking(FIRST.url, FIRST.name, "--prompt", "x" * 100_000, "--max-tokens", "40")
+    wait_for_stream(asking)
+
+    worker = "/proc/$(pgrep -f '[p]olicy_worker')"
+    score = stack.node.exec(f"cat {worker}/oom_score_adj").out.strip()
+    sandbox = stack.node.exec(f"grep -E 'CapEff|NoNewPrivs|Seccomp:' {worker}/status").out.split()
+    user = stack.node.exec(f"stat -c %U {worker}").out.strip()
+    limit = stack.node.exec(f"grep 'Max address space' {worker}/limits").out.split()
+    [told] = finish(asking)
+
+    assert told["ended"] == "complete"
+    assert (score, user) == ("1000", "spark-activator")
+    assert sandbox[1::2] == ["0000000000000000", "1", "2"]
+    assert limit[3] == str(2 << 30)
+    stack.wait_for_nothing(FIRST.name)
+    assert "policy_worker" not in stack.node.exec("ps -eo args").out
+
+
 def test_the_second_model_waits_for_the_first_then_serves(stack: Stack) -> None:
     stack.wait_for_nothing(FIRST.name, SECOND.name)
     first = stack.asking(FIRST.url, FIRST.name, "--max-tokens", "200")

@@ -9,6 +9,7 @@ from spark_activator.catalog.model import Model
 from spark_activator.http.endpoints import JSON_BODIES, STREAMED, Endpoint
 from spark_activator.http.policy import limits, rules
 from spark_activator.http.policy.decision import Decision
+from spark_activator.http.policy.naming import name_model
 from spark_activator.http.policy.places import asks_for_stream
 from spark_activator.http.policy.refused import check
 from spark_activator.http.policy.roles import flatten_text, strict_roles
@@ -20,6 +21,7 @@ Rule = Callable[[Fields, Endpoint, Model], Fields]
 # In this order: what the owner sets is what the other rules see, and what a
 # stream is asked for depends on which tools are left.
 RULES: Final[dict[str, Rule]] = {
+    "model": name_model,
     "set": rules.set_fields,
     "preset": rules.preset,
     "tools": rules.tools,
