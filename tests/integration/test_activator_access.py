@@ -252,7 +252,9 @@ async def test_leaves_when_idle_and_nobody_waits_at_any_address(
         assert await wait_exit(activator) == 0
 
 
-@pytest.mark.parametrize("rounds", [8, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "rounds", [8, pytest.param(200, marks=[pytest.mark.long, pytest.mark.timeout(600)])]
+)
 async def test_no_client_of_any_address_is_lost_around_idle_exits(
     wide: Stage, nursery: trio.Nursery, rounds: int
 ) -> None:
