@@ -63,6 +63,7 @@ class Stage:
         layout: Layout | None = None,
         constants: Mapping[str, float] | None = None,
         requests: Requests | None = None,
+        addresses: tuple[str, ...] = (),
     ) -> None:
         self._constants = constants or {}
         self.layout = layout or Layout(
@@ -94,6 +95,9 @@ class Stage:
         self.layout.hosts_file.write_text("a\n")
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self.port: int = self.listener.getsockname()[1]
+        # Those that host.yaml has beside loopback.
+        more = [socket.create_server((address, self.port)) for address in addresses]
+        self.listeners = [self.listener, *more]
         self.stderr = tmp_path / "activator.log"
         self.notify_path = tmp_path / "notify"
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -106,7 +110,8 @@ class Stage:
         self.layout.frozen(NAME).write_text(frozen.dump(self.model))
 
     def close(self) -> None:
-        self.listener.close()
+        for listener in self.listeners:
+            listener.close()
         self._notify.close()
 
     def said(self) -> list[str]:
@@ -123,23 +128,27 @@ class Stage:
 
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start an activator as systemd does."""
-        fd = self.listener.fileno()
+        fds = [listener.fileno() for listener in self.listeners]
         command = [sys.executable, "-I", *self._program(), NAME]
-        shell = f"export LISTEN_PID=$$; ulimit -n $(ulimit -Hn); exec {shlex.join(command)} 3<&{fd}"
+        # Out of the way first: one of them may be 3 itself.
+        away = " ".join(f"{60 + n}<&{fd}" for n, fd in enumerate(fds))
+        passed = " ".join(f"{3 + n}<&{60 + n} {60 + n}<&-" for n in range(len(fds)))
+        shell = f"export LISTEN_PID=$$; ulimit -n $(ulimit -Hn); exec {away}; "
+        shell += f"exec {shlex.join(command)} {passed}"
         environment = {
             "PATH": os.environ["PATH"],
             "SPARK_CONFIG": str(self.layout.config),
             "SPARK_STATE": str(self.layout.state),
             "SPARK_RUN": str(self.layout.run),
-            "LISTEN_FDS": "1",
-            "LISTEN_FDNAMES": "model",
+            "LISTEN_FDS": str(len(fds)),
+            "LISTEN_FDNAMES": ":".join("model" for _ in fds),
             "NOTIFY_SOCKET": str(self.notify_path),
             "MALLOC_ARENA_MAX": "1",
             **self.environment,
         }
         with self.stderr.open("ab") as stderr:
             return subprocess.Popen(
-                ["bash", "-c", shell], pass_fds=(fd,), env=environment, stderr=stderr
+                ["bash", "-c", shell], pass_fds=fds, env=environment, stderr=stderr
             )
 
     def _program(self) -> list[str]:
@@ -162,12 +171,12 @@ class Stage:
             process.kill()
             process.wait()
 
-    async def connect(self) -> trio.SocketStream:
-        return await trio.open_tcp_stream("127.0.0.1", self.port)
+    async def connect(self, address: str = "127.0.0.1") -> trio.SocketStream:
+        return await trio.open_tcp_stream(address, self.port)
 
-    async def ask(self, request: bytes) -> Answer:
+    async def ask(self, request: bytes, address: str = "127.0.0.1") -> Answer:
         """Send *request* and read to the end."""
-        async with await self.connect() as stream:
+        async with await self.connect(address) as stream:
             await stream.send_all(request)
             return Answer(await read_all(stream))
 

@@ -132,6 +132,7 @@ class Nginx:
         self.log = directory / "error.log"
         self.settings = {
             "@SHARE@": str(directory / "share"),
+            "@CONFIG@": str(directory / "config"),
             "@RUN@": str(self.run),
             "@TEMP@": str(directory / "temp"),
             "@PORT@": str(self.port),
