@@ -101,7 +101,8 @@ install_catalog() {
 fill() {
     # No @USER@: the unit starts nginx as its user, and it could not change it.
     sed -e "s|@PREFIX@|$PREFIX|g" -e "s|@NGINX_CONF@|$NGINX_CONF|g" \
-        -e "s|@SHARE@|$SHARE/nginx|g" -e "s|@CONFIG@|$ETC|g" -e 's|@RUN@|/run/spark-activator|g' \
+        -e "s|@SHARE@|$SHARE/nginx|g" -e 's|@RUN@|/run/spark-activator|g' \
+        -e "s|@CONFIG@|$ETC|g" -e "s|@STATE@|$STATE|g" \
         -e 's|@TEMP@|/run/spark-nginx|g' -e 's|@PORT@|8009|g' -e '/^@USER@$/d'
 }
 
