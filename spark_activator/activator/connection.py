@@ -18,6 +18,7 @@ from spark_activator.activator.desk import Desk
 from spark_activator.activator.endings import Ended, Outcome
 from spark_activator.activator.exchange import EngineUnreachable, Exchange, connect
 from spark_activator.activator.relay import RelayError
+from spark_activator.activator.upgrade import Upgrade
 from spark_activator.activator.wire import ClientGone, Cut, Gone, Wire
 from spark_activator.activator.words import situation
 from spark_activator.errors import Refusal
@@ -25,7 +26,7 @@ from spark_activator.http import head as heads
 from spark_activator.http.answers import empty_answer, refusal_answer, with_fields
 from spark_activator.http.body import Body, body_of
 from spark_activator.http.caller import Caller
-from spark_activator.http.paths import FOR_ADMINS, Route, route
+from spark_activator.http.paths import FOR_ADMINS, REALTIME, Route, route
 from spark_activator.http.tokens import Meter
 from spark_activator.protocol import Queued, Starting
 
@@ -63,7 +64,7 @@ class Connection:
         self._id = os.urandom(8).hex()
         self._head: heads.Head | None = None
         self._body: Body | None = None
-        self._exchange: Exchange | None = None
+        self._exchange: Exchange | Upgrade | None = None
         self._fields: Mapping[str, str] = {}  # of every answer: what a browser is told
         self._caller = Caller()
         self._ended: Ended | None = None  # of a request that needs the engine
@@ -200,7 +201,11 @@ class Connection:
     async def _forward(self, upstream: Wire, head: heads.Head, body: Body, arrived: bytes) -> None:
         meter = Meter() if self._caller.key else None
         show = None if meter is None else meter.feed
-        exchange = Exchange(self._client, upstream, head, body, self._id, self._fields, show)
+        exchange: Exchange | Upgrade
+        if head.path == REALTIME:
+            exchange = Upgrade(self._client, upstream, head, self._id)
+        else:
+            exchange = Exchange(self._client, upstream, head, body, self._id, self._fields, show)
         self._exchange = exchange
         try:
             await exchange.run(arrived, self._desk.presence, self._desk.relay)
