@@ -122,7 +122,7 @@ class Connection:
         if answerer in FOR_ADMINS and not self._caller.admin:
             raise Refusal("admin_required", f"'{head.path}' is for admin keys")
         if answerer is Route.ENGINE:
-            self._body = body_of(head)
+            self._body = body_of(head, arrived)
             self._desk.counts.requests += 1
             self._ended = Ended(self._id, f"{head.method} {head.path[:LOGGED_PATH]}")
             with self._desk.demand.request():

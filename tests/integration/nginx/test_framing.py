@@ -156,7 +156,15 @@ async def test_collect(stage, make_nginx, make_entry, nursery):
                     reads = [strict_http.read(bytes(g)) for g in got]
                 except AssertionError as e:
                     reads = repr(e)
-                row.append((status, [(r.method, r.target, r.body, r.rest) if r else None for r in reads] if isinstance(reads, list) else reads))
+                row.append(
+                    (
+                        status,
+                        [(r.method, r.target, r.body, r.rest) if r else None for r in reads]
+                        if isinstance(reads, list)
+                        else reads,
+                    )
+                )
             out.append(row)
     with open("/tmp/verdicts.txt", "w") as f:
-        for r in out: f.write(" | ".join(map(str, r)) + "\n")
+        for r in out:
+            f.write(" | ".join(map(str, r)) + "\n")
