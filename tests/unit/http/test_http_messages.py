@@ -131,7 +131,7 @@ def dechunk(raw: bytes) -> bytes:
     [
         b"5\nhello\r\n0\r\n\r\n", b"5\r\nhello\n0\r\n\r\n", b"5\r\nhello0\r\n\r\n", b"5\rhello",
         b"+5\r\n", b" 5\r\n", b"0x5\r\n", b"5 a\r\n", b"5;\x00\r\n", b"5;a\rb\r\n", b"\r\n", b"\n",
-        b"0\r\nX\r\n", b"0\r\nX: \x00\r\n", b"0\r\n a: b\r\n", b"0\r\nX : 1\r\n", 
+        b"0\r\nX\r\n", b"0\r\nX: \x00\r\n", b"0\r\n a: b\r\n", b"0\r\nX : 1\r\n",
         b"00000000000000005\r\n",
         b"5;" + b"x" * 5000, b"0\r\n" + b"X: 1\r\n" * 101,
     ],
