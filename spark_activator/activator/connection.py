@@ -22,6 +22,7 @@ from spark_activator.activator.hold import Hold
 from spark_activator.activator.opened import Opened
 from spark_activator.activator.relay import RelayError
 from spark_activator.activator.request import Request
+from spark_activator.activator.upgrade import Upgrade
 from spark_activator.activator.wire import ClientGone, Cut, Gone, Wire
 from spark_activator.errors import Refusal
 from spark_activator.http import head as heads
@@ -29,7 +30,7 @@ from spark_activator.http.answers import empty_answer, refusal_answer, with_fiel
 from spark_activator.http.body import Body, body_of
 from spark_activator.http.caller import Caller
 from spark_activator.http.endpoints import STREAMED, endpoint
-from spark_activator.http.paths import FOR_ADMINS, Route, route
+from spark_activator.http.paths import FOR_ADMINS, REALTIME, Route, route
 from spark_activator.http.policy.decision import Decision
 from spark_activator.http.signs import Voice, refused, voice_of
 from spark_activator.http.tokens import Meter
@@ -65,7 +66,7 @@ class Connection:
         self._body: Body | None = None
         self._decision: Decision | None = None  # of a body that is JSON
         self._hold: Hold | None = None  # of a request that needs the engine
-        self._exchange: Exchange | None = None
+        self._exchange: Exchange | Upgrade | None = None
         self._fields: Mapping[str, str] = {}  # of every answer: what a browser is told
         self._caller = Caller()
         self._ended: Ended | None = None  # like the hold
@@ -123,7 +124,7 @@ class Connection:
         if answerer in FOR_ADMINS and not self._caller.admin:
             raise Refusal("admin_required", f"'{head.path}' is for admin keys")
         if answerer is Route.ENGINE:
-            self._body = body_of(head)
+            self._body = body_of(head, arrived)
             self._desk.counts.requests += 1
             self._ended = Ended(self._id, f"{head.method} {head.path[:LOGGED_PATH]}")
             self._desk.check_room()
@@ -209,9 +210,13 @@ class Connection:
     async def _forward(self, upstream: Wire, request: Request) -> None:
         meter = Meter() if self._caller.key else None
         show = None if meter is None else meter.feed
-        exchange = Exchange(
-            self._client, upstream, request, self._id, self._fields, show, self._opened
-        )
+        exchange: Exchange | Upgrade
+        if request.head.path == REALTIME:
+            exchange = Upgrade(self._client, upstream, request, self._id)
+        else:
+            exchange = Exchange(
+                self._client, upstream, request, self._id, self._fields, show, self._opened
+            )
         self._exchange = exchange
         try:
             await exchange.run(self._desk.presence, self._desk.relay)

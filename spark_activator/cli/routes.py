@@ -16,7 +16,7 @@ STALE = ".stale"
 
 
 def run(layout: Layout) -> int:
-    """Write it; a frozen file that is broken is said, its model left out or its settings default."""
+    """Write it; what is broken is said, and left out."""
     # First: what changes from here on makes the file anew and has us started again.
     (layout.markers / STALE).unlink(missing_ok=True)
     listed = []

@@ -142,7 +142,6 @@ class Nginx:
         self.history.mkdir(parents=True)
         self.settings = {
             "@SHARE@": str(directory / "share"),
-            "@CONFIG@": str(directory / "config"),
             "@RUN@": str(self.run),
             "@CONFIG@": str(self.config),
             "@STATE@": str(directory / "state"),
