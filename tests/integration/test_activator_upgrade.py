@@ -213,6 +213,7 @@ async def test_upgrade_that_nobody_may_ask_for_wakes_nothing(
         assert not runner.claims
         # On other paths it is not heard, and the engine's 101 is not believed.
         posted = HANDSHAKE.replace(b"GET /v1/realtime", b"POST /v1/completions")
+        posted = posted.replace(b"\r\n\r\n", b"\r\nContent-Length: 2\r\n\r\n{}")
         uncalled = await stage.ask(posted)
     assert elsewhere.code == "path_not_allowed"
     assert plain.code == "invalid_request"
