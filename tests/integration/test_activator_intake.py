@@ -222,6 +222,7 @@ async def test_worker_ends_with_its_activator(
         await eventually(lambda: not command_line(worker))
 
 
+@pytest.mark.slow
 async def test_large_bodies_pass_at_once_and_small_memory(
     stage: Stage, runner: ScriptedRunner, engine: TinyEngine
 ) -> None:
