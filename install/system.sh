@@ -78,8 +78,12 @@ install_users() {
     directory 0755 root:root $ETC/models
     # Environments of engines may hold tokens: not everybody's to read.
     directory 2750 $group $ETC/frozen
+    # Hashes of keys: for who lets clients in, and for nobody else.
     if [ ! -e $ETC/api-keys ]; then
-        run 'is the file system writable?' install -m 0640 -o root -g spark-activator /dev/null $ETC/api-keys
+        run 'is the file system writable?' install -m 0640 -o root -g spark-keys /dev/null $ETC/api-keys
+    elif [ "$(stat -c '%a %U:%G' $ETC/api-keys)" != '640 root:spark-keys' ]; then
+        run 'is the file system writable?' chown root:spark-keys $ETC/api-keys
+        run 'is the file system writable?' chmod 0640 $ETC/api-keys
     fi
     directory 0755 root:root $STATE
     directory 0755 root:root $SHARE
@@ -98,6 +102,7 @@ fill() {
     # No @USER@: the unit starts nginx as its user, and it could not change it.
     sed -e "s|@PREFIX@|$PREFIX|g" -e "s|@NGINX_CONF@|$NGINX_CONF|g" \
         -e "s|@SHARE@|$SHARE/nginx|g" -e 's|@RUN@|/run/spark-activator|g' \
+        -e "s|@CONFIG@|$ETC|g" -e "s|@STATE@|$STATE|g" \
         -e 's|@TEMP@|/run/spark-nginx|g' -e 's|@PORT@|8009|g' -e '/^@USER@$/d'
 }
 
@@ -200,7 +205,7 @@ uninstall_system() {
     # Sockets first: what belongs to a model is part of its socket and goes along.
     # shellcheck disable=SC2046  # a list of names
     stop_units $(systemctl list-units --all --plain --no-legend 'spark-model@*.socket' | cut -d ' ' -f 1) \
-        spark-nginx.service spark-models.path spark-drop-caches.socket spark-lease.socket spark-event.socket
+        spark-nginx.service spark-nginx.socket spark-models.path spark-drop-caches.socket spark-lease.socket spark-event.socket
     # shellcheck disable=SC2046
     stop_units $(systemctl list-units --plain --no-legend 'spark-model@*' 'spark-runner@*' \
         'spark-engine@*' 'spark-reaper@*' 'spark-tcp@*' 'spark-lease@*' 'spark-event@*' | cut -d ' ' -f 1)
@@ -213,7 +218,8 @@ uninstall_system() {
         done <$LIST
     fi
     # Drop-ins that `apply` wrote, by their first line; an owner's own stay.
-    for path in /etc/systemd/system/spark-*@*.d/*.conf; do
+    for path in /etc/systemd/system/spark-*@*.d/*.conf /etc/systemd/system/spark-nginx.socket \
+        /etc/systemd/system/spark-nginx.service.d/*.conf; do
         if grep -q '^# Written by .spark-model apply' "$path" 2>/dev/null; then
             run 'remove it by hand' rm -f "$path"
         fi
@@ -221,7 +227,8 @@ uninstall_system() {
     for path in $SHARE $OPT /run/spark-activator /var/cache/spark-nginx; do
         [ ! -e "$path" ] || run 'remove it by hand' rm -rf "$path"
     done
-    for path in "$UNITS"/spark-*.d /etc/systemd/system/spark-*@*.d; do
+    for path in "$UNITS"/spark-*.d /etc/systemd/system/spark-*@*.d \
+        /etc/systemd/system/spark-nginx.service.d; do
         [ ! -d "$path" ] || run 'remove it by hand' rmdir --ignore-fail-on-non-empty "$path"
     done
     [ ! -L $COMMAND ] || run 'remove it by hand' rm -f $COMMAND
@@ -273,7 +280,7 @@ purge_system() {
     for path in $ETC $STATE /var/log/spark-nginx; do
         [ ! -e "$path" ] || run 'remove it by hand' rm -rf "$path"
     done
-    for name in spark-engine spark-event spark-nginx spark-runner spark-activator; do
+    for name in spark-engine spark-event spark-nginx spark-runner spark-activator spark-keys; do
         ! id "$name" >/dev/null 2>&1 || run 'remove it by hand' userdel "$name"
         ! getent group "$name" >/dev/null || run 'remove it by hand' groupdel "$name"
     done

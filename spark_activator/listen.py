@@ -53,12 +53,32 @@ def listener(passed: dict[str, list[int]], name: str) -> socket.socket:
     """
     fds = passed.pop(name, [])
     if len(fds) != 1:
-        raise NotPassed(
-            f"expected one listener '{name}' from systemd, got {len(fds)}",
-            hint="this program is started by its systemd socket unit",
-        )
+        raise _not_passed(f"one listener '{name}'", len(fds))
+    return _listener(fds[0], name)
+
+
+def listeners(passed: dict[str, list[int]], name: str) -> list[socket.socket]:
+    """Take all listeners called *name* out of *passed*, one for each address, not blocking.
+
+    Raises:
+        NotPassed: There is none, or one of them does not listen.
+    """
+    fds = passed.pop(name, [])
+    if not fds:
+        raise _not_passed(f"listeners '{name}'", 0)
+    return [_listener(fd, name) for fd in fds]
+
+
+def _not_passed(expected: str, found: int) -> NotPassed:
+    return NotPassed(
+        f"expected {expected} from systemd, got {found}",
+        hint="this program is started by its systemd socket unit",
+    )
+
+
+def _listener(fd: int, name: str) -> socket.socket:
     try:
-        sock = socket.socket(fileno=fds[0])
+        sock = socket.socket(fileno=fd)
         listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError as error:
         raise NotPassed(f"expected a listening socket as '{name}': {error.strerror}") from error

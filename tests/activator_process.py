@@ -1,7 +1,8 @@
 """An activator as a real process, between a runner and an engine that tests script.
 
 `Stage` makes the directories, listens like systemd does, and starts activators
-with the listener as descriptor 3.  `ScriptedRunner` speaks the runner's side of
+with the listener as descriptor 3; *constants* of the activator's modules that would
+make a test wait may be others in that process.  `ScriptedRunner` speaks the runner's side of
 the protocol; `TinyEngine` is an HTTP server on the engine's socket.
 """
 
@@ -13,7 +14,7 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ import trio
 
 from spark_activator import protocol
 from spark_activator.catalog import frozen
-from spark_activator.catalog.model import Engine, Model, Source, Timeouts
+from spark_activator.catalog.model import Engine, Model, Requests, Source, Timeouts
 from spark_activator.layout import Layout
 
 NAME = "story"
@@ -60,7 +61,11 @@ class Stage:
         idle: float = 60.0,
         drain: float = 5.0,
         layout: Layout | None = None,
+        constants: Mapping[str, float] | None = None,
+        requests: Requests | None = None,
+        addresses: tuple[str, ...] = (),
     ) -> None:
+        self._constants = constants or {}
         self.layout = layout or Layout(
             config=tmp_path / "config",
             state=tmp_path / "state",
@@ -82,6 +87,7 @@ class Stage:
             aliases=("tale",),
             context=4096,
             timeouts=Timeouts(idle=idle, drain=drain),
+            requests=requests or Requests(),
         )
         self.environment: dict[str, str] = {}
         self.change()
@@ -89,6 +95,9 @@ class Stage:
         self.layout.hosts_file.write_text("a\n")
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self.port: int = self.listener.getsockname()[1]
+        # Those that host.yaml has beside loopback.
+        more = [socket.create_server((address, self.port)) for address in addresses]
+        self.listeners = [self.listener, *more]
         self.stderr = tmp_path / "activator.log"
         self.notify_path = tmp_path / "notify"
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -101,7 +110,8 @@ class Stage:
         self.layout.frozen(NAME).write_text(frozen.dump(self.model))
 
     def close(self) -> None:
-        self.listener.close()
+        for listener in self.listeners:
+            listener.close()
         self._notify.close()
 
     def said(self) -> list[str]:
@@ -118,24 +128,37 @@ class Stage:
 
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start an activator as systemd does."""
-        fd = self.listener.fileno()
-        command = [sys.executable, "-I", "-m", "spark_activator.activator", NAME]
-        shell = f"export LISTEN_PID=$$; ulimit -n $(ulimit -Hn); exec {shlex.join(command)} 3<&{fd}"
+        fds = [listener.fileno() for listener in self.listeners]
+        command = [sys.executable, "-I", *self._program(), NAME]
+        # Out of the way first: one of them may be 3 itself.
+        away = " ".join(f"{60 + n}<&{fd}" for n, fd in enumerate(fds))
+        passed = " ".join(f"{3 + n}<&{60 + n} {60 + n}<&-" for n in range(len(fds)))
+        shell = f"export LISTEN_PID=$$; ulimit -n $(ulimit -Hn); exec {away}; "
+        shell += f"exec {shlex.join(command)} {passed}"
         environment = {
             "PATH": os.environ["PATH"],
             "SPARK_CONFIG": str(self.layout.config),
             "SPARK_STATE": str(self.layout.state),
             "SPARK_RUN": str(self.layout.run),
-            "LISTEN_FDS": "1",
-            "LISTEN_FDNAMES": "model",
+            "LISTEN_FDS": str(len(fds)),
+            "LISTEN_FDNAMES": ":".join("model" for _ in fds),
             "NOTIFY_SOCKET": str(self.notify_path),
             "MALLOC_ARENA_MAX": "1",
             **self.environment,
         }
         with self.stderr.open("ab") as stderr:
             return subprocess.Popen(
-                ["bash", "-c", shell], pass_fds=(fd,), env=environment, stderr=stderr
+                ["bash", "-c", shell], pass_fds=fds, env=environment, stderr=stderr
             )
+
+    def _program(self) -> list[str]:
+        if not self._constants:
+            return ["-m", "spark_activator.activator"]
+        lines = ["import sys, spark_activator.activator.main as main"]
+        for name, value in self._constants.items():
+            module, _, constant = name.rpartition(".")
+            lines.append(f"import spark_activator.{module} as m; m.{constant} = {value}")
+        return ["-c", "\n".join([*lines, "sys.exit(main.main(sys.argv[1:]))"])]
 
     @asynccontextmanager
     async def activator(self) -> AsyncIterator[subprocess.Popen[bytes]]:
@@ -148,12 +171,12 @@ class Stage:
             process.kill()
             process.wait()
 
-    async def connect(self) -> trio.SocketStream:
-        return await trio.open_tcp_stream("127.0.0.1", self.port)
+    async def connect(self, address: str = "127.0.0.1") -> trio.SocketStream:
+        return await trio.open_tcp_stream(address, self.port)
 
-    async def ask(self, request: bytes) -> Answer:
+    async def ask(self, request: bytes, address: str = "127.0.0.1") -> Answer:
         """Send *request* and read to the end."""
-        async with await self.connect() as stream:
+        async with await self.connect(address) as stream:
             await stream.send_all(request)
             return Answer(await read_all(stream))
 

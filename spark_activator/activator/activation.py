@@ -1,8 +1,9 @@
 """One activation: from the listener to the exit.
 
 **The exit rule.** The process exits 0 only when, after the decision to leave
-(`idle`), an accept has returned EAGAIN and nothing is in flight.  An accept that
-succeeds is served and the decision is taken anew.  So no client is lost: either
+(`idle`), an accept has returned EAGAIN, on each listener where there are several,
+and nothing is in flight.  An accept that succeeds is served and the decision is
+taken anew.  So no client is lost: either
 we accept it, or it stays in the backlog of the listener, which systemd owns and
 looks at again when we are gone.  Between the EAGAIN and the decision nothing is
 awaited.
@@ -22,7 +23,7 @@ import logging
 import math
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -35,6 +36,7 @@ from spark_activator.activator.desk import Desk
 from spark_activator.activator.gate import Gate
 from spark_activator.activator.guests import Guests
 from spark_activator.activator.idle import IdleClock
+from spark_activator.activator.listeners import Listeners
 from spark_activator.activator.presence import Presence
 from spark_activator.activator.relay import Relay, RelayError
 from spark_activator.activator.stall import end_stalled
@@ -60,12 +62,16 @@ class Activation:
     """The life of one activator process."""
 
     def __init__(
-        self, name: str, layout: Layout, model: Model | Refusal, listener: socket.socket
+        self,
+        name: str,
+        layout: Layout,
+        model: Model | Refusal,
+        listeners: Sequence[socket.socket],
     ) -> None:
         self._name = name
         self._layout = layout
         self._model = model
-        self._listener = listener
+        self._listeners = Listeners(listeners)
         self._guests = Guests()
         self._accepting = trio.CancelScope()
         self._leaving = False
@@ -103,6 +109,7 @@ class Activation:
                 nursery.start_soon(self._guard, presence.run)
                 nursery.start_soon(self._guard, self._demand.run)
                 nursery.start_soon(self._guard, self._desk.intake.run)
+                nursery.start_soon(self._guard, self._desk.herald.run)
                 await nursery.start(self._heed_signals)
                 notify.ready(self._desk.sentence())
                 nursery.start_soon(self._guard, self._show_status)
@@ -114,6 +121,7 @@ class Activation:
             self._fail(error)
         finally:
             presence.close()
+            self._listeners.close()
         counts = self._desk.counts
         logger.info("%s", fact("leaves", requests=counts.requests, ended=counts.ended))
         return not self._failed
@@ -154,7 +162,7 @@ class Activation:
         while not self._leaving:
             with trio.CancelScope() as self._accepting:
                 self._retime()
-                await trio.lowlevel.wait_readable(self._listener)
+                await self._listeners.wait()
             try:
                 nothing_waits = self._accept_waiting(connections)
             except OSError as error:
@@ -170,9 +178,15 @@ class Activation:
         """Accept who waits; True when nobody is left waiting."""
         if self._leaving:
             return False
+        nothing_waits = True
+        for listener in self._listeners.each:
+            nothing_waits &= self._accept_from(listener, connections)
+        return nothing_waits
+
+    def _accept_from(self, listener: socket.socket, connections: trio.Nursery) -> bool:
         for _ in range(ACCEPTED_AT_ONCE):
             try:
-                sock, address = self._listener.accept()
+                sock, address = listener.accept()
             except BlockingIOError:
                 return True
             except ConnectionError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -17,19 +18,22 @@ import trio
 from spark_activator.activator.desk import Desk
 from spark_activator.activator.endings import Ended, Outcome
 from spark_activator.activator.exchange import EngineUnreachable, Exchange, connect
+from spark_activator.activator.hold import Hold
+from spark_activator.activator.opened import Opened
 from spark_activator.activator.relay import RelayError
 from spark_activator.activator.request import Request
+from spark_activator.activator.upgrade import Upgrade
 from spark_activator.activator.wire import ClientGone, Cut, Gone, Wire
-from spark_activator.activator.words import situation
 from spark_activator.errors import Refusal
 from spark_activator.http import head as heads
 from spark_activator.http.answers import empty_answer, refusal_answer, with_fields
 from spark_activator.http.body import Body, body_of
 from spark_activator.http.caller import Caller
-from spark_activator.http.paths import FOR_ADMINS, Route, route
+from spark_activator.http.endpoints import STREAMED, endpoint
+from spark_activator.http.paths import FOR_ADMINS, REALTIME, Route, route
 from spark_activator.http.policy.decision import Decision
+from spark_activator.http.signs import Voice, refused, voice_of
 from spark_activator.http.tokens import Meter
-from spark_activator.protocol import Queued, Starting
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +41,6 @@ logger = logging.getLogger(__name__)
 HEAD_LIMIT: Final = 15.0
 # Paths have up to 16 KiB, and strangers choose them.
 LOGGED_PATH: Final = 200
-# SDKs and proxies give up after 300 s: they shall hear from us before.
-HOLD_LIMIT: Final = 270.0
-# Clients are told to come back within a minute however long the load takes, so
-# that they keep their place; and not more often than every five seconds.
-RETRY_AFTER: Final = (5, 60)
 # The runner sees its engine die within milliseconds, and says so.
 DEATH_NOTICE_LIMIT: Final = 5.0
 # For a client to read an answer that it was sent before its request had ended.
@@ -65,11 +64,12 @@ class Connection:
         self._id = os.urandom(8).hex()
         self._head: heads.Head | None = None
         self._body: Body | None = None
-        self._decision: Decision | None = None
-        self._exchange: Exchange | None = None
+        self._decision: Decision | None = None  # of a body that is JSON
+        self._hold: Hold | None = None  # of a request that needs the engine
+        self._exchange: Exchange | Upgrade | None = None
         self._fields: Mapping[str, str] = {}  # of every answer: what a browser is told
         self._caller = Caller()
-        self._ended: Ended | None = None  # of a request that needs the engine
+        self._ended: Ended | None = None  # like the hold
 
     async def serve(self) -> None:
         """Read the request, have it answered, close."""
@@ -124,7 +124,7 @@ class Connection:
         if answerer in FOR_ADMINS and not self._caller.admin:
             raise Refusal("admin_required", f"'{head.path}' is for admin keys")
         if answerer is Route.ENGINE:
-            self._body = body_of(head)
+            self._body = body_of(head, arrived)
             self._desk.counts.requests += 1
             self._ended = Ended(self._id, f"{head.method} {head.path[:LOGGED_PATH]}")
             self._desk.check_room()
@@ -144,7 +144,7 @@ class Connection:
         self._desk.counts.requests += 1
         self._ended = Ended(self._id, f"{head.method} {head.path}")
         with self._desk.demand.request():
-            await self._hold()
+            await Hold(self._client, self._desk).wait()
         self._end(Outcome.ANSWERED, 200)
 
     async def _read_head(self) -> bytes:
@@ -176,8 +176,9 @@ class Connection:
         more: nothing of the body has gone anywhere yet.
         """
         desk, before = self._desk, None
+        hold = self._hold = Hold(self._client, desk, self._voice(request.head), self._fields)
         while True:
-            activation = await self._hold()
+            activation = await hold.wait()
             with desk.demand.serving(), self._served_by(activation):
                 await desk.intake.recount(request, desk.upstreams / activation)
                 self._decision = request.decision
@@ -209,7 +210,13 @@ class Connection:
     async def _forward(self, upstream: Wire, request: Request) -> None:
         meter = Meter() if self._caller.key else None
         show = None if meter is None else meter.feed
-        exchange = Exchange(self._client, upstream, request, self._id, self._fields, show)
+        exchange: Exchange | Upgrade
+        if request.head.path == REALTIME:
+            exchange = Upgrade(self._client, upstream, request, self._id)
+        else:
+            exchange = Exchange(
+                self._client, upstream, request, self._id, self._fields, show, self._opened
+            )
         self._exchange = exchange
         try:
             await exchange.run(self._desk.presence, self._desk.relay)
@@ -219,28 +226,24 @@ class Connection:
                 self._desk.demand.usage.add(self._caller.key, *meter.tokens())
         self._end(Outcome.ANSWERED, exchange.status)
 
-    async def _hold(self) -> str:
-        """Wait until the engine is there, as long as the client waits."""
-        gone = False
+    @property
+    def _opened(self) -> Opened | None:
+        """The stream to the client, if it was opened before its answer was there."""
+        return self._hold.opened if self._hold is not None else None
 
-        def leave() -> None:
-            nonlocal gone
-            gone = True
-            holding.cancel()
-
-        demand = self._desk.demand
-        with (
-            trio.CancelScope(deadline=trio.current_time() + HOLD_LIMIT) as holding,
-            self._desk.presence.watch(self._client.sock, on_half_close=leave, on_gone=leave),
-        ):
-            return await demand.wait_ready()
-        if gone:
-            raise ClientGone
-        line = demand.line
-        eta = line.eta if isinstance(line, Queued | Starting) else None
-        wait = None if eta is None else int(min(max(eta, RETRY_AFTER[0]), RETRY_AFTER[1]))
-        raise Refusal(
-            "model_loading", f"the model is not ready yet ({situation(line)})", retry_after=wait
+    def _voice(self, head: heads.Head) -> Voice | None:
+        """Say how the client may be talked to while it waits; None: with a status alone."""
+        at, model, decision = endpoint(head.path), self._desk.model, self._decision
+        if model is None or decision is None or not decision.stream or at not in STREAMED:
+            return None
+        return voice_of(
+            head,
+            at,
+            model=model.name,
+            request_id=self._id,
+            created=int(time.time()),
+            aloud=model.requests.loading_text,
+            changed=decision.changed,
         )
 
     async def _refuse(self, refusal: Refusal) -> None:
@@ -248,6 +251,9 @@ class Connection:
         self._end(Outcome.REFUSED, refusal.code)
         asked = f"{self._head.method} {self._head.path[:LOGGED_PATH]}" if self._head else "request"
         logger.info("%s: refused %s: %s: %s", self._id, asked, refusal.code, refusal.message)
+        if self._opened is not None:
+            await self._opened.fail(refused(refusal))
+            return
         head_only = self._head is not None and self._head.method == "HEAD"
         changed = self._decision.changed if self._decision is not None else ()
         answer = refusal_answer(refusal, self._id, head_only=head_only, changed=changed)
@@ -260,7 +266,10 @@ class Connection:
         elif self._body is not None:
             refusal = Refusal("shutting_down", "the model's activator is being stopped")
             self._end(Outcome.REFUSED, refusal.code)
-            self._client.send_now(with_fields(refusal_answer(refusal, self._id), self._fields))
+            if self._opened is not None:
+                self._opened.fail_now(refused(refusal))
+            else:
+                self._client.send_now(with_fields(refusal_answer(refusal, self._id), self._fields))
 
     async def _own_up(self) -> None:
         if self._exchange is not None and self._exchange.status:

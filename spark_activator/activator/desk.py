@@ -11,6 +11,7 @@ from spark_activator.activator.demand import Demand
 from spark_activator.activator.gate import Gate
 from spark_activator.activator.idle import IdleClock
 from spark_activator.activator.intake import Intake
+from spark_activator.activator.opened import Herald
 from spark_activator.activator.presence import Presence
 from spark_activator.activator.relay import Relay
 from spark_activator.activator.words import sentence, situation
@@ -70,6 +71,7 @@ class Desk:
 
     Attributes:
         broken: Why nothing can be served, or None.
+        model: What is served; None where *broken* says why not.
         upstreams: Holds one directory an activation.
     """
 
@@ -84,7 +86,7 @@ class Desk:
         relay: Relay,
         gate: Gate,
     ) -> None:
-        self._model = None if isinstance(model, Refusal) else model
+        self.model = None if isinstance(model, Refusal) else model
         self.broken = model if isinstance(model, Refusal) else None
         self.upstreams = upstreams
         self._clock = clock
@@ -92,7 +94,8 @@ class Desk:
         self.presence = presence
         self.relay = relay
         self.gate = gate
-        self.intake = Intake(self._model)
+        self.intake = Intake(self.model)
+        self.herald = Herald(lambda: demand.line)
         self.counts = Counts()
 
     def sentence(self) -> str:
@@ -108,8 +111,8 @@ class Desk:
         Raises:
             Refusal: As many wait as may, or as many are served as may be.
         """
-        assert self._model is not None
-        most = self._model.requests
+        assert self.model is not None
+        most = self.model.requests
         if self.demand.ready:
             if self.demand.full:
                 raise Refusal("concurrency_limit", f"{most.most_served} requests are being served")
@@ -132,30 +135,30 @@ class Desk:
         return json_answer(self._describe(route, head), request_id, head_only=head_only)
 
     def _metrics(self) -> str:
-        assert self._model is not None
+        assert self.model is not None
         return self.counts.render(
-            self._model.name,
+            self.model.name,
             in_flight=self._clock.in_flight,
             held=self.demand.waiting,
             ready=isinstance(self.demand.line, Ready),
         )
 
     def _describe(self, route: Route, head: Head) -> object:
-        assert self._model is not None
+        assert self.model is not None
         if route is Route.TOUCH:
             self._touch()
         elif route is Route.STOP:
             self._stop()
         if route in FOR_ADMINS:
-            return {"ok": True, "model": self._model.name, "state": situation(self.demand.line)}
+            return {"ok": True, "model": self.model.name, "state": situation(self.demand.line)}
         if route is Route.HEALTH:
-            return {"status": "ok", "model": self._model.name, "state": self.sentence()}
-        entries = {name: self._entry(name) for name in self._model.names}
+            return {"status": "ok", "model": self.model.name, "state": self.sentence()}
+        entries = {name: self._entry(name) for name in self.model.names}
         if route is Route.MODELS:
             return {"object": "list", "data": list(entries.values())}
         name = urllib.parse.unquote(head.path.removeprefix("/v1/models/"))
         if name not in entries:
-            raise Refusal("path_not_allowed", f"this is '{self._model.name}', there is no '{name}'")
+            raise Refusal("path_not_allowed", f"this is '{self.model.name}', there is no '{name}'")
         return entries[name]
 
     def _touch(self) -> None:
@@ -173,13 +176,13 @@ class Desk:
         self._clock.dismissed()
 
     def _entry(self, name: str) -> dict[str, object]:
-        assert self._model is not None
+        assert self.model is not None
         return {
             "id": name,
             "object": "model",
             # OpenAI's clients want one; when a model was made nobody knows.
             "created": 0,
             "owned_by": "spark-activator",
-            "max_model_len": self._model.context,
+            "max_model_len": self.model.context,
             "state": situation(self.demand.line),
         }

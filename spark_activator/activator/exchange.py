@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -18,7 +19,9 @@ import trio
 
 from spark_activator.activator import unixsocket
 from spark_activator.activator.bodies import FileBody
+from spark_activator.activator.continued import continue_anew, fits
 from spark_activator.activator.lane import UNLIMITED
+from spark_activator.activator.opened import Opened
 from spark_activator.activator.presence import Presence
 from spark_activator.activator.relay import Relay
 from spark_activator.activator.request import Request
@@ -27,6 +30,7 @@ from spark_activator.errors import Refusal
 from spark_activator.http import response
 from spark_activator.http.answers import CONTINUE, with_fields
 from spark_activator.http.rate import Pace
+from spark_activator.http.unframed import BrokenBody
 
 # The name that the engine's socket has in the directory of its activation.
 ENGINE_SOCKET: Final = "engine.sock"
@@ -63,6 +67,16 @@ async def connect(directory: Path) -> Wire:
 class Exchange:
     """One request and its answer, over two connections that others own.
 
+    Args:
+        client: Who gets the answer.
+        upstream: Who gives it.
+        head: The request's.
+        body: The request's.
+        request_id: As the client gets it.
+        fields: Of the answer, beside the engine's.
+        show: Who sees the answer's body.
+        opened: The stream in which the answer is to follow, where there is one.
+
     Attributes:
         status: The answer's status, 0 while there is none.
     """
@@ -75,14 +89,16 @@ class Exchange:
         request_id: str,
         fields: Mapping[str, str],
         show: Callable[[bytes], None] | None,
+        opened: Opened | None,
     ) -> None:
         self._client = client
         self._upstream = upstream
         self._head, self._body, self._arrived = request.outgoing()
         self._changed = request.changed
         self._request_id = request_id
-        self._fields = fields  # of the answer, beside the engine's
-        self._show = show  # who sees the answer's body
+        self._fields = fields
+        self._show = show
+        self._opened = opened
         self._refusal: Refusal | None = None
         self._body_over = False  # complete, or the engine wants no more of it
         self._client_gone = False
@@ -134,7 +150,7 @@ class Exchange:
         self._body_over |= self._body.complete
         if self._body_over:
             return await self._answer()
-        if self._head.wants_continue and not self._arrived:
+        if self._head.wants_continue and not self._arrived and self._opened is None:
             await self._client.send_all(CONTINUE)
         going_on = False
         async with trio.open_nursery() as nursery:
@@ -194,16 +210,23 @@ class Exchange:
 
     async def _answer(self) -> bool:
         """Send the answer's head, and more as long as the body lasts; return whether it goes on."""
-        head, rest = await self._response_head()
+        with self._opened.alive() if self._opened is not None else nullcontext():
+            head, rest = await self._response_head()
         self.status = head.status
         if head.length is not None:
             # What an engine sends beyond is nobody's answer.
             rest = rest[: head.length]
             self._left = head.length - len(rest)
+        if self._opened is not None and not fits(self._opened, head):
+            await self._continue(self._opened, head, rest)
+            return False
         if self._show is not None:
             self._show(rest)
-        told = head.for_downstream(self._request_id, self._changed)
-        await self._client.send_all(with_fields(told, self._fields) + rest)
+        if self._opened is not None:
+            await self._opened.go_on(rest)
+        else:
+            told = head.for_downstream(self._request_id, self._changed)
+            await self._client.send_all(with_fields(told, self._fields) + rest)
         while self._left and not self._body_over:
             try:
                 data = await self._upstream.receive(min(self._left, PIECE))
@@ -217,6 +240,12 @@ class Exchange:
             await self._client.send_all(data)
             await trio.lowlevel.checkpoint()
         return self._left > 0
+
+    async def _continue(self, opened: Opened, head: response.ResponseHead, rest: bytes) -> None:
+        try:
+            await continue_anew(opened, self._upstream, head, rest, self._show)
+        except BrokenBody:
+            self._cut()
 
     async def _response_head(self) -> tuple[response.ResponseHead, bytes]:
         received = bytearray()
@@ -233,8 +262,8 @@ class Exchange:
             del received[:end]
             if not head.interim:
                 return head, bytes(received)
-            # HTTP/1.0 has no interim answers.
-            if self._head.minor == 1:
+            # HTTP/1.0 has no interim answers, and an answer that has begun neither.
+            if self._head.minor == 1 and self._opened is None:
                 await self._client.send_all(head.for_downstream(self._request_id))
         raise Refusal("bad_gateway", f"the engine sent over {INTERIM_LIMIT} interim answers")
 

@@ -37,11 +37,11 @@ def main(arguments: Sequence[str]) -> int:
     [name] = arguments
     layout = Layout.from_environment(os.environ)
     try:
-        listener = listen.listener(listen.inherited(), "model")
+        listeners = listen.listeners(listen.inherited(), "model")
     except UserError as error:
         logger.error("%s (%s)", error.message, error.hint)
         return 1
-    activation = Activation(name, layout, load(name, layout), listener)
+    activation = Activation(name, layout, load(name, layout), listeners)
     return 0 if trio.run(activation.run, strict_exception_groups=True) else 1
 
 

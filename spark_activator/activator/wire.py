@@ -92,6 +92,19 @@ class Wire:
             except OSError as error:
                 raise self._gone from error
 
+    def send_some(self, data: bytes) -> int:
+        """Hand some of *data* to the kernel, as much as it takes at once; return how much.
+
+        Raises:
+            Gone: The connection broke.
+        """
+        try:
+            return self.sock.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise self._gone from error
+
     def finish(self) -> None:
         """Tell the other side that nothing more comes from here."""
         with suppress(OSError):  # it may have left already

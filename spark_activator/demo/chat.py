@@ -53,7 +53,7 @@ class Chunks:
         return [self._event({"index": 0, "delta": role, "finish_reason": None})]
 
     def open(self, block: Block) -> list[bytes]:
-        """A call tells its name and no arguments yet."""
+        """A call tells its name first."""
         self._block = block
         events = []
         if block.kind is Kind.CALL:
@@ -61,7 +61,7 @@ class Chunks:
                 "id": f"chatcmpl-tool-{block.number}",
                 "type": "function",
                 "index": self._calls,
-                "function": {"name": block.name, "arguments": ""},
+                "function": {"name": block.name},
             }
             choice = self._choice("", None)
             choice["delta"] = {"tool_calls": [named]}

@@ -19,7 +19,6 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _REASONS = {
     200: "OK",
-    204: "No Content",
     400: "Bad Request",
     401: "Unauthorized",
     403: "Forbidden",
@@ -111,7 +110,5 @@ def with_fields(answer: bytes, fields: Mapping[str, str]) -> bytes:
 def _answer(status: int, body: bytes, headers: Mapping[str, str], *, head_only: bool) -> bytes:
     lines = [f"HTTP/1.1 {status} {_REASONS[status]}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    # 204 has no body and may not say how long it is.
-    lines += [f"Content-Length: {len(body)}"] if status != 204 else []
-    lines += ["Connection: close", "", ""]
+    lines += [f"Content-Length: {len(body)}", "Connection: close", "", ""]
     return "\r\n".join(lines).encode("ascii") + (b"" if head_only else body)

@@ -1,12 +1,15 @@
 """The body of a request on its way to the engine, whole pieces only.
 
 Knows where the body ends, so that what a client sends after it goes nowhere.
-Chunks are taken apart by h11 and made anew: extensions, trailers and odd sizes
-end here.
+Chunks are taken apart and made anew: extensions, trailers and odd sizes end
+here.  They are read as strictly as heads are, since proxies and servers disagree
+about them as much (a LF alone, a CR in an extension, nothing behind the data).
 """
 
 from __future__ import annotations
 
+import re
+from enum import Enum, auto
 from typing import Final, Protocol
 
 from spark_activator.errors import Refusal
@@ -74,22 +77,32 @@ class Sized:
     content = feed
 
 
+# Sixteen digits are more than any body has; what is beyond is somebody's overflow.
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[\t ]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
+# Of a chunk's size with its extensions, and of a field behind the last chunk.
+_LONGEST_LINE: Final = 4 * 1024
+_MOST_TRAILERS: Final = 100
+
+
+class _Next(Enum):
+    """What comes next in a chunked body."""
+
+    SIZE = auto()
+    DATA = auto()
+    END_OF_DATA = auto()
+    TRAILER = auto()
+
+
 class Chunked:
     """A body that says itself where it ends."""
 
     def __init__(self) -> None:
-        # Few clients send chunks, and the import takes as long as half of our own.
-        import h11
-
-        self._h11 = h11
-        self._connection = h11.Connection(h11.SERVER)
-        # h11 reads bodies only after heads.  This one stands for the one that
-        # was read already, more strictly.
-        self._connection.receive_data(
-            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-        )
-        self._connection.next_event()
-        self._size = 0
+        self._unread = bytearray()
+        self._next = _Next.SIZE
+        self._left = 0  # of the chunk
+        self._size = 0  # of the body so far
+        self._trailers = 0
         self.complete = False
 
     @property
@@ -107,39 +120,87 @@ class Chunked:
 
     def content(self, data: bytes) -> bytes:
         """Return what *data* has of the body."""
-        if self.complete or not data:
-            return b""
-        pieces = []
-        try:
-            self._connection.receive_data(data)
-            while not self.complete:
-                event = self._connection.next_event()
-                if isinstance(event, self._h11.Data):
-                    pieces.append(bytes(event.data))
-                elif isinstance(event, self._h11.EndOfMessage):
-                    self.complete = True
-                else:
-                    break
-        except self._h11.RemoteProtocolError as error:
-            raise Refusal("invalid_request", "the request's chunks are broken") from error
-        content = b"".join(pieces)
-        self._size += len(content)
+        if not self.complete:
+            self._unread += data
+        return b"".join(iter(self._take, None))
+
+    def _take(self) -> bytes | None:
+        """Take one piece of the content, or some framing; None when more must come."""
+        if self._next is _Next.DATA:
+            piece = bytes(self._unread[: self._left])
+            del self._unread[: self._left]
+            self._left -= len(piece)
+            if not self._left:
+                self._next = _Next.END_OF_DATA
+            return piece or None
+        line = None if self.complete else self._line()
+        if line is None:
+            return None
+        if self._next is _Next.SIZE:
+            self._begin(line)
+        elif self._next is _Next.END_OF_DATA:
+            if line:
+                raise _broken()
+            self._next = _Next.SIZE
+        else:
+            self._trailer(line)
+        return b""
+
+    def _line(self) -> bytes | None:
+        end = self._unread.find(b"\n", 0, _LONGEST_LINE)
+        if end < 0:
+            # Whoever waits for the rest of nonsense would wait for nothing.
+            begun = self._unread[:_LONGEST_LINE].rstrip(b"\r")
+            strays = b"\r" in begun or (begun and self._next is _Next.END_OF_DATA)
+            if strays or len(self._unread) >= _LONGEST_LINE:
+                raise _broken()
+            return None
+        line = bytes(self._unread[: end + 1])
+        if not line.endswith(b"\r\n"):
+            raise _broken()
+        del self._unread[: end + 1]
+        return line[:-2]
+
+    def _begin(self, line: bytes) -> None:
+        match = _SIZE.fullmatch(line)
+        if match is None:
+            raise _broken()
+        self._left = int(match[1], 16)
+        self._size += self._left
         if self._size > MAX_BODY:
             raise _too_large()
-        return content
+        self._next = _Next.DATA if self._left else _Next.TRAILER
+
+    def _trailer(self, line: bytes) -> None:
+        if not line:
+            self.complete = True
+            return
+        self._trailers += 1
+        if self._trailers > _MOST_TRAILERS or _TRAILER.fullmatch(line) is None:
+            raise _broken()
 
 
-def body_of(head: Head) -> Body:
+def body_of(head: Head, arrived: bytes = b"") -> Body:
     """Return what will read the body of *head*.
 
+    Args:
+        head: The request's.
+        arrived: What came behind it; still to be fed.
+
     Raises:
-        Refusal: It says that it is too large.
+        Refusal: It says that it is too large, or *arrived* is broken.
     """
     if head.length is None:
+        # Whoever begins with nonsense wakes nothing.
+        Chunked().feed(arrived)
         return Chunked()
     if head.length > MAX_BODY:
         raise _too_large()
     return Sized(head.length)
+
+
+def _broken() -> Refusal:
+    return Refusal("invalid_request", "the request's chunks are broken")
 
 
 def _too_large() -> Refusal:

@@ -50,9 +50,14 @@ HOP_BY_HOP: Final = frozenset(
 # Who asks is between the client and us: an engine that is broken into learns no key.
 KEY_FIELDS: Final = (b"authorization", b"x-api-key", b"api-key")
 # One of two would be believed here, and the other one there.
-_ONCE = frozenset(KEY_FIELDS) | {b"origin", b"content-type", b"content-encoding", b"expect"}
+# Keys and origins may be there twice: who decides about them takes neither.
+_ONCE = frozenset({b"content-type", b"content-encoding", b"expect"})
 # `Connection: content-length` asks us to forget how long the body is.
-_NEVER_NAMED = _ONCE | {b"host", b"content-length", b"transfer-encoding", b"x-forwarded-for"}
+_NEVER_NAMED = (
+    _ONCE
+    | frozenset(KEY_FIELDS)
+    | {b"host", b"origin", b"content-length", b"transfer-encoding", b"x-forwarded-for"}
+)
 # Servers that hand fields on as variables (CGI, WSGI) read '_' as '-'.
 _DISGUISED = frozenset({b"content_length", b"transfer_encoding"})
 
@@ -104,8 +109,7 @@ class Head:
     def value(self, name: bytes) -> bytes | None:
         """The first value of the field *name* (lower case), or None.
 
-        Host, Origin, Content-Type, Content-Encoding and the fields with keys are
-        there once at most.
+        Host, Content-Type and Content-Encoding are there once at most.
         """
         return next(iter(self.values(name)), None)
 

@@ -23,6 +23,7 @@ _LENGTH = re.compile(rb"[0-9]{1,15}")
 _EMPTY = frozenset({204, 304})
 # Between the engine and us.  How the body is framed is passed on with the body.
 _HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"upgrade"})
+_EVENTS = b"text/event-stream"
 _OURS = frozenset({REQUEST_ID.lower().encode(), CHANGED.lower().encode()})
 # Which pages may read an answer is our business (http/hosts.py): engines say all.
 _CORS = b"access-control-"
@@ -32,29 +33,44 @@ class ResponseHead:
     """A response's head, complete.
 
     Attributes:
-        status: 100 to 599; below 200 another head follows.
+        status: 100 to 599; below 200 another head follows, but behind 101.
+        fields: Lower-case names and values, in order.
         length: Bytes of the body; None when it says itself where it ends.
+        chunked: Whether it is in chunks.
+        events: Whether it is a stream of events.
     """
 
-    __slots__ = ("_fields", "_status_line", "length", "status")
+    __slots__ = ("_lines", "chunked", "events", "fields", "length", "status")
 
     def __init__(
-        self, status: int, status_line: bytes, fields: list[bytes], length: int | None
+        self,
+        status: int,
+        lines: list[bytes],
+        fields: list[tuple[bytes, bytes]],
+        length: int | None,
     ) -> None:
-        self.status, self._status_line, self._fields = status, status_line, fields
-        self.length = length
+        self.status, self._lines, self.fields, self.length = status, lines, fields, length
+        # The only coding that an engine may use: we ask for no other.
+        self.chunked = length is None and any(name == b"transfer-encoding" for name, _ in fields)
+        self.events = any(
+            name == b"content-type" and value.lower().startswith(_EVENTS) for name, value in fields
+        )
 
     @property
     def interim(self) -> bool:
         """Whether the real one is still to come."""
-        return self.status < 200
+        return self.status < 200 and self.status != 101
 
     def for_downstream(self, request_id: str, changed: Sequence[str] = ()) -> bytes:
         """Write the head that the client gets; *changed* are the policy's rules that did."""
-        lines = [self._status_line, *self._fields]
-        if not self.interim:
-            if changed:
-                lines.append(f"{CHANGED}: {', '.join(changed)}".encode())
+        lines = list(self._lines)
+        if changed and not self.interim:
+            lines.append(f"{CHANGED}: {', '.join(changed)}".encode())
+        if self.status == 101:
+            [protocol] = [value for name, value in self.fields if name == b"upgrade"]
+            lines += [f"{REQUEST_ID}: {request_id}".encode(), b"Connection: Upgrade"]
+            lines.append(b"Upgrade: " + protocol)
+        elif not self.interim:
             lines += [f"{REQUEST_ID}: {request_id}".encode(), b"Connection: close"]
         return b"\r\n".join([*lines, b"", b""])
 
@@ -71,34 +87,44 @@ def find_end(received: bytes | bytearray) -> int | None:
     return end + 4 if end >= 0 else None
 
 
-def parse(raw: bytes) -> ResponseHead:
+def parse(raw: bytes, *, upgrade: bool = False) -> ResponseHead:
     """Read a complete head, its empty line included.
+
+    Args:
+        raw: The head.
+        upgrade: Whether the engine was asked to speak something else, and may agree.
 
     Raises:
         Refusal: It is not HTTP/1.x, could be read in two ways, or the engine
             wants to speak something else.
     """
-    status_line, *fields = raw[:-4].split(b"\r\n")
+    status_line, *lines = raw[:-4].split(b"\r\n")
     match = _STATUS_LINE.fullmatch(status_line)
     if match is None:
         raise _bad("no status line of HTTP/1.x")
     status = int(match[1])
-    if status == 101:
+    if status == 101 and not upgrade:
         # We asked for no upgrade, and could not check what would follow.
         raise _bad("101, an upgrade that nobody asked for")
-    kept: list[bytes] = []
-    framing: dict[bytes, list[bytes]] = {b"content-length": [], b"transfer-encoding": []}
-    for line in fields:
+    kept = [status_line]
+    fields: list[tuple[bytes, bytes]] = []
+    for line in lines:
         field = _FIELD.fullmatch(line)
         if field is None:
             raise _bad("a line in its response head that is no 'name: value'")
         name = field[1].lower()
-        if name in framing:
-            framing[name].append(field[2].strip(b" \t"))
+        fields.append((name, field[2].strip(b" \t")))
         if name not in _HOP_BY_HOP and name not in _OURS and not name.startswith(_CORS):
             kept.append(line)
-    length = 0 if status in _EMPTY else _body_length(*framing.values())
-    return ResponseHead(status, status_line, kept, length)
+    return ResponseHead(status, kept, fields, _length(status, fields))
+
+
+def _length(status: int, fields: list[tuple[bytes, bytes]]) -> int | None:
+    lengths = [value for name, value in fields if name == b"content-length"]
+    codings = [value for name, value in fields if name == b"transfer-encoding"]
+    if status == 101 and (lengths or codings):
+        raise _bad("101 with a body")
+    return 0 if status in _EMPTY else _body_length(lengths, codings)
 
 
 def _body_length(lengths: list[bytes], codings: list[bytes]) -> int | None:

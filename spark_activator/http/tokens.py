@@ -39,9 +39,9 @@ class Meter:
     def feed(self, data: bytes) -> None:
         """Take in what comes next."""
         if len(self._head) < HEAD:
-            # A stream begins with its first piece, without a line before it.
-            self._pieces += not self._head and data.startswith(b"data:")
             self._head += data[:HEAD]
+        if data.startswith(b"data:") and (not self._tail or self._tail.endswith(b"\n")):
+            self._pieces += 1  # the line before it came before
         self._pieces += data.count(_PIECE)
         self._tail = data[-TAIL:] if len(data) >= TAIL else (self._tail + data)[-TAIL:]
 

@@ -3,27 +3,75 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
-from spark_activator.catalog.model import Model
+from spark_activator.catalog.host import HostSettings
+from spark_activator.catalog.model import Keep, Lifecycle, Model
+
+# Engines that are started so compute vectors or scores and answer no chats.
+_POOLING = ("--runner", "--task", "--is-embedding")
+_CHATS = ("auto", "draft", "generate")
 
 
-def routes(models: Iterable[Model], listening: Collection[str]) -> str:
+def routes(
+    models: Iterable[Model], listening: Collection[str], host: HostSettings | None = None
+) -> str:
     """Render the list.
 
     Args:
         models: The frozen models.
         listening: Names of models whose socket listens.
+        host: The frozen host settings; None takes the defaults.
     """
+    host = host or HostSettings()
     listed = {
-        model.name: {
-            "port": model.port,
-            "enabled": model.name in listening,
-            "names": list(model.names),
-            "context": model.context,
-            # OpenAI's clients want a number; when a file was written says nothing.
-            "created": 0,
-        }
+        model.name: _entry(model, enabled=model.name in listening)
         for model in sorted(models, key=lambda model: model.name)
     }
-    return json.dumps({"models": listed}, indent=1) + "\n"
+    return lines(listed, {"default_model": host.default_model, "origins": list(host.origins)})
+
+
+def lines(models: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """Write *models* a line each: nginx finds one by its name and parses that line alone."""
+    begin = json.dumps({**settings, "models": {}}, separators=(",", ":")).removesuffix("}}")
+    entries = ",\n".join(
+        f"{json.dumps(name)}:{json.dumps(entry, separators=(',', ':'))}"
+        for name, entry in models.items()
+    )
+    return f"{begin}\n{entries}\n}}}}\n"
+
+
+def _entry(model: Model, *, enabled: bool) -> dict[str, Any]:
+    return {
+        "port": model.port,
+        "enabled": enabled,
+        "names": list(model.names),
+        "context": model.context,
+        "capabilities": _known_capabilities(model),
+        "chat": _chats(model),
+        "utility": model.lifecycle is Lifecycle.UTILITY,
+        "exclusive": model.lifecycle is Lifecycle.EXCLUSIVE,
+        "idle": None if model.keep is Keep.ALWAYS else model.timeouts.idle,
+        # OpenAI's clients want a number; when a file was written says nothing.
+        "created": 0,
+    }
+
+
+def _known_capabilities(model: Model) -> dict[str, Any]:
+    """Leave out what nobody has said: false is also the default."""
+    said = model.capabilities
+    known: dict[str, Any] = {} if said.tools is None else {"tools": str(said.tools)}
+    known |= {"vision": True} if said.vision else {}
+    known |= {"reasoning": True} if said.reasoning else {}
+    return known
+
+
+def _chats(model: Model) -> bool:
+    """Say whether its engine is started for anything but vectors, scores and transcripts."""
+    words = [word for arg in model.args for word in arg.split("=", 1)]
+    for place, word in enumerate(words):
+        if word in _POOLING:
+            follows = words[place + 1] if place + 1 < len(words) else ""
+            return word != "--is-embedding" and follows in _CHATS
+    return True

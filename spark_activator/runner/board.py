@@ -91,7 +91,8 @@ class Board:
         self._shown = state
         notify.status(state.sentence())
         try:
-            self._file.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            write_text(self._file, state.to_json())
+            self._file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            # For everybody who looks, nginx among them.
+            write_text(self._file, state.to_json(), mode=0o644)
         except OSError as error:
             logger.warning("Failed to write the state, ignoring: %s", error)

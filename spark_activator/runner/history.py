@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 # The last lines tell how long a start takes now; a line is some 400 bytes.
 READ_BYTES = 65536
+# What models took is no secret, and nginx shows it.
+MODE = 0o644
 STARTS = 5
 
 
@@ -24,10 +26,12 @@ def append(file: Path, entry: dict[str, Any]) -> None:
     """Add one activation."""
     line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
     try:
-        file.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        fd = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        fd = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, MODE)
         try:
             size = os.fstat(fd).st_size
+            if not size:
+                os.fchmod(fd, MODE)  # whatever our umask says
             # A line that was torn (no space left) must not take this one along.
             torn = size and os.pread(fd, 1, size - 1) != b"\n"
             os.write(fd, b"\n" + line if torn else line)

@@ -149,8 +149,8 @@ def write_json(path: Path, body: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(body, separators=(",", ":")) + "\n")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace *path* by rename, readable for its group.
+def write_text(path: Path, text: str, *, mode: int = 0o640) -> None:
+    """Replace *path* by rename, readable for its group or as *mode* says.
 
     Raises:
         OSError: It cannot be written; what was there is still there.
@@ -159,7 +159,7 @@ def write_text(path: Path, text: str) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(beside, "w", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), 0o640)
+            os.fchmod(file.fileno(), mode)
             file.write(text)
         os.replace(beside, path)
     except BaseException:

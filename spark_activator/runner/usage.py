@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from spark_activator.protocol import Usage
+from spark_activator.runner.lock import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -55,12 +55,10 @@ def add(file: Path, usage: Usage) -> None:
         if name in known or len(known) < MOST_KEYS:
             known[name] = known.get(name, Used()) + Used(requests, sent, got, now)
     body = {"keys": {name: asdict(used) for name, used in sorted(known.items())}}
-    temporary = file.with_name(f".{file.name}")
     try:
         file.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        # Not synced: a reboot may cost some seconds of it, a crash of ours nothing.
-        temporary.write_text(json.dumps(body))
-        os.replace(temporary, file)
+        # Not synced: a power cut may cost some seconds of it, a crash of ours nothing.
+        write_text(file, json.dumps(body) + "\n")
     except OSError as error:
         logger.warning("Failed to record what API keys have used, ignoring: %s", error)
 

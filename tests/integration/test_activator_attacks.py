@@ -259,7 +259,7 @@ async def test_dead_relay_thread_ends_the_process_after_everybody_was_answered(
     await start_engine(stage, nursery, answer)
     stage.listener.setblocking(False)
     # In this process: no other one's thread can be made to die.
-    activation = Activation(NAME, stage.layout, stage.model, stage.listener)
+    activation = Activation(NAME, stage.layout, stage.model, [stage.listener])
     all_is_well: list[bool] = []
 
     async def run() -> None:

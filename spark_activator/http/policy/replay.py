@@ -81,7 +81,7 @@ def _choice(index: int, logprobs: object = None, **delta: object) -> _Object:
 
 def _completions(whole: _Object, usage: bool) -> Iterator[bytes]:  # noqa: FBT001  # as its siblings
     for choice in whole["choices"]:
-        yield _chunk(whole, "text_completion", choice)
+        yield _chunk(whole, "text_completion", {**choice, "text": choice["text"]})
     if usage:
         yield _chunk(whole, "text_completion", usage=whole.get("usage"))
     yield _DONE

@@ -107,38 +107,37 @@ def _role(message: _Message) -> str | None:
 
 def _begun(turns: list[_Message], texts: list[Any], chat: Chat) -> list[_Message]:
     """Put the system's *texts* into the first turn, which is a user's."""
-    content: Any = None
-    for text in texts:
-        content = _both(content, text, chat)
-    if not turns or _role(turns[0]) != "user":
-        if content is None and (not turns or _role(turns[0]) != "assistant"):
+    first = _role(turns[0]) if turns else None
+    if first != "user":
+        if not texts and first != "assistant":
             return turns
-        opening = FILLERS["user"] if content is None else content
+        opening = _together(texts, chat) if texts else FILLERS["user"]
         return [{"role": "user", "content": opening}, *turns]
-    if content is None:
+    if not texts:
         return turns
-    said = turns[0]["content"]
-    if _begins(said, content, chat):
+    said, system = turns[0]["content"], _together(texts, chat)
+    if _begins(said, system, chat):
         return turns  # a file that sets the system's text sets it again
-    return [{**turns[0], "content": _both(content, said, chat)}, *turns[1:]]
+    return [{**turns[0], "content": _together([system, said], chat)}, *turns[1:]]
 
 
-def _begins(content: Any, start: Any, chat: Chat) -> bool:  # noqa: ANN401  # see `_both`
+def _begins(content: Any, start: Any, chat: Chat) -> bool:  # noqa: ANN401  # text or parts
     if isinstance(content, list):
         parts = _parts(start, chat)
         return content[: len(parts)] == parts
     return (
-        isinstance(content, str) and isinstance(start, str) and content.startswith(start + _BLANK)
+        isinstance(start, str) and isinstance(content, str) and content.startswith(start + _BLANK)
     )
 
 
-def _both(one: Any, other: Any, chat: Chat) -> Any:  # noqa: ANN401  # content is text or parts
-    """Join two contents: texts by a blank line, lists of parts as they are."""
-    if not one or not other:
-        return one or other
-    if isinstance(one, str) and isinstance(other, str):
-        return one + _BLANK + other
-    return [*_parts(one, chat), *_parts(other, chat)]
+def _together(contents: list[Any], chat: Chat) -> Any:  # noqa: ANN401  # text or parts
+    """Join contents: texts by blank lines, with lists among them all as parts."""
+    there = [content for content in contents if content]
+    if not there:
+        return contents[0]
+    if all(isinstance(content, str) for content in there):
+        return _BLANK.join(there)
+    return [part for content in there for part in _parts(content, chat)]
 
 
 def _parts(content: str | list[Any], chat: Chat) -> list[Any]:
@@ -147,14 +146,19 @@ def _parts(content: str | list[Any], chat: Chat) -> list[Any]:
 
 def _merged(turns: list[_Message], chat: Chat) -> list[_Message]:
     """Merge neighbours of one role, where nothing but their content differs."""
-    result: list[_Message] = []
+    runs: list[list[_Message]] = []
     for turn in turns:
-        before = result[-1] if result else {}
+        before = runs[-1][0] if runs else {}
         if _mergeable(turn) and _mergeable(before) and _rest(before) == _rest(turn):
-            result[-1] = {**before, "content": _both(before["content"], turn["content"], chat)}
+            runs[-1].append(turn)
         else:
-            result.append(turn)
-    return result
+            runs.append([turn])
+    return [
+        {**run[0], "content": _together([turn["content"] for turn in run], chat)}
+        if len(run) > 1
+        else run[0]
+        for run in runs
+    ]
 
 
 def _mergeable(turn: _Message) -> bool:

@@ -30,7 +30,8 @@ _ONE = (
 )  # fmt: skip
 _LIST = ("allOf", "anyOf", "items", "oneOf", "prefixItems")
 _NAMED = ("$defs", "definitions", "dependentSchemas", "patternProperties", "properties")
-_REPEATS = re.compile(r"\{([0-9]*),?([0-9]*)\}")
+# One way only to match what it matches: clients write what it is let loose on.
+_REPEATS = re.compile(r"\{([0-9]*)(?:,([0-9]*))?\}")
 
 # Fields that hold a grammar, by the kind of what is in them.
 _GUIDED = {

@@ -178,8 +178,11 @@ def _skip(text: str, at: int) -> int:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        _refuse_twice(next(key for n, key in enumerate(keys) if key in keys[:n]))
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                _refuse_twice(key)
+            seen.add(key)
     return result
 
 

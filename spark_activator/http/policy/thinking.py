@@ -41,21 +41,21 @@ _TYPES = {"enabled": True, "adaptive": True, "disabled": False}
 
 def thinking(fields: Fields, endpoint: Endpoint, model: Model) -> Fields:
     """Turn every spelling into arguments of the chat template; explicit ones win."""
-    requests = model.requests
-    if endpoint not in CHATS or not (
-        model.capabilities.reasoning or requests.thinking_default is not None
-    ):
+    if endpoint not in CHATS or not _is_asked(model):
         return fields
+    allowed = model.requests.allow
     own = _OWN.get(endpoint, ())
     result, wishes = dict(fields), []
     for key in ARGUMENTS:
-        wish = _flag(fields.get(key))
+        wish = _flag(fields.get(key)) if key not in allowed else None
         wishes.append(wish)
         if wish is not None and (key not in own or isinstance(fields[key], bool)):
             del result[key]
     for key in ("reasoning_effort", "reasoningEffort", "reasoning"):
-        wishes.append(_effort(fields.get(key)))
-        if fields.get(key) is not None and key not in own and key not in requests.allow:
+        if fields.get(key) is None or key in allowed:
+            continue
+        wishes.append(_effort(fields[key]))
+        if key not in own:
             _take_effort(result, key)
     wish = next((wish for wish in wishes if wish is not None), None)
     if wish is not None:
@@ -69,6 +69,18 @@ def thinking_default(fields: Fields, endpoint: Endpoint, model: Model) -> Fields
     if default is None or endpoint not in CHATS:
         return fields
     return _with_arguments(fields, on=default)
+
+
+def _is_asked(model: Model) -> bool:
+    """Whether the model thinks, by a template that takes arguments.
+
+    vLLM answers 400 to any where Mistral's own tokenizer makes the prompt, and
+    `reasoning_effort` means something there.
+    """
+    args = " ".join(model.args).replace("=", " ").replace("_", "-")
+    if "--tokenizer-mode mistral" in args:
+        return False
+    return model.capabilities.reasoning or model.requests.thinking_default is not None
 
 
 def _with_arguments(fields: Fields, *, on: bool) -> Fields:

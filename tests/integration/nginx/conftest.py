@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +17,9 @@ from pathlib import Path
 from types import TracebackType
 
 import pytest
+
+from spark_activator.render.routes import lines
+from spark_activator.state import Phase, State
 
 UNITS = Path(__file__).parents[3] / "units/nginx"
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
@@ -130,9 +134,17 @@ class Nginx:
         self.routes.parent.mkdir(parents=True)
         (directory / "temp").mkdir()
         self.log = directory / "error.log"
+        self.config = directory / "config"
+        self.config.mkdir()
+        self.states = self.run / "state"
+        self.states.mkdir()
+        self.history = directory / "state/history"
+        self.history.mkdir(parents=True)
         self.settings = {
             "@SHARE@": str(directory / "share"),
             "@RUN@": str(self.run),
+            "@CONFIG@": str(self.config),
+            "@STATE@": str(directory / "state"),
             "@TEMP@": str(directory / "temp"),
             "@PORT@": str(self.port),
             # Without it root's workers are nobody's, who may not look into pytest's directories.
@@ -179,11 +191,22 @@ class Nginx:
             pause.wait(0.02)
         raise AssertionError(self.log.read_text())
 
-    def route(self, models: dict[str, dict]) -> None:
+    def route(self, models: dict[str, dict], **settings: object) -> None:
         """Write the list as spark-models.service does: a new file in the old one's place."""
         new = self.routes.with_suffix(".new")
-        new.write_text(json.dumps({"models": models}))
+        new.write_text(lines(models, settings))
         new.replace(self.routes)
+
+    def show(self, name: str, phase: str, **values: object) -> None:
+        """Write the state of *name* as its runner does, since a second ago."""
+        now = time.clock_gettime(time.CLOCK_BOOTTIME) - 1
+        values = {"since": now, **values}
+        (self.states / f"{name}.json").write_text(State(name, Phase(phase), **values).to_json())
+
+    def forget(self) -> None:
+        """Undo what tests say of keys, hosts and states."""
+        for file in (*self.states.iterdir(), *self.history.iterdir(), *self.config.iterdir()):
+            file.unlink()
 
     def ask(
         self,
@@ -224,14 +247,24 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def entry(name: str, port: int, *more: str, enabled: bool = True, context: int = 4096) -> dict:
+def entry(
+    name: str,
+    port: int,
+    *more: str,
+    enabled: bool = True,
+    context: int = 4096,
+    chat: bool = True,
+    **values: object,
+) -> dict:
     """One model of the list."""
     return {
         "port": port,
         "enabled": enabled,
         "names": [name, *more],
         "context": context,
+        "chat": chat,
         "created": 0,
+        **values,
     }
 
 
@@ -259,6 +292,7 @@ def nginx(instance: Nginx, story: Upstream, echo: Upstream) -> Nginx:
     for upstream in (story, echo):
         upstream.answer = None
         upstream.arrived.clear()
+    instance.forget()
     instance.route(
         {
             "story": entry("story", story.port, "openai/gpt-story", "story-precise"),

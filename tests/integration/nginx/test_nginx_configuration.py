@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 UNITS = Path(__file__).parents[3] / "units/nginx"
-PLACEHOLDERS = {"@SHARE@", "@RUN@", "@TEMP@", "@PORT@", "@USER@"}
+PLACEHOLDERS = {"@SHARE@", "@RUN@", "@CONFIG@", "@STATE@", "@TEMP@", "@PORT@", "@USER@"}
 
 
 def complaints(log: str) -> list[str]:

@@ -222,15 +222,7 @@ def test_prototype_names_no_model(nginx):
     )
 
 
-def test_form_is_not_searched(nginx, story):
-    headers = {"Content-Type": "multipart/form-data; boundary=x"}
-    reply = nginx.ask("POST", "/v1/audio/transcriptions", b"--x--", headers)
-
-    assert "/v1/MODEL/audio/transcriptions" in refused(reply, "invalid_request")
-    assert story.arrived == []
-
-
-@pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS", "PROPFIND", "TRACE"])
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "PROPFIND", "TRACE"])
 def test_methods_that_are_not_served(nginx, story, method):
     for target in ("/v1/chat/completions", "/v1/story/chat/completions"):
         refused(nginx.ask(method, target), "method_not_allowed")
@@ -238,10 +230,9 @@ def test_methods_that_are_not_served(nginx, story, method):
 
 
 def test_method_that_names_no_model(nginx):
-    # Responses are kept by the engine that made them: only the path can say which.
-    reply = nginx.ask("GET", "/v1/responses/resp_1")
+    reply = nginx.ask("GET", "/v1/chat/completions")
 
-    assert "/v1/MODEL/responses/resp_1" in refused(reply, "method_not_allowed")
+    assert "/v1/MODEL/chat/completions" in refused(reply, "method_not_allowed")
     assert reply.headers["Allow"] == "POST"
     assert nginx.ask("POST", "/v1/models", {}).headers["Allow"] == "GET, HEAD"
 
@@ -414,6 +405,20 @@ def test_broken_entry_costs_that_model_alone(nginx, make_entry, story, broken):
     assert nginx.ask("POST", "/v1/chat/completions", {"model": "story"}).status == 200
     assert "story" in [model["id"] for model in nginx.ask("GET", "/v1/models").json["data"]]
     refused(nginx.ask("POST", "/v1/bbbb/completions", {}), "model_not_found")
+
+
+def test_every_refusal_of_the_scripts_is_in_the_table():
+    table = (UNITS / "refusal.js").read_text().partition("const KINDS = {")[2].partition("};")[0]
+    found = re.findall(r"(\w+): \{status: (\d+), type: '(\w+)'(?:, retry: (\d+))?\}", table)
+    assert len(found) == table.count("status")
+
+    for code, status, type_, retry in found:
+        kind = REFUSALS[code]
+        assert (int(status), type_) == (kind.status, kind.type)
+        assert (int(retry) if retry else None) == kind.retry_after
+    for script in UNITS.glob("*.js"):
+        used = re.findall(r"Refused\('(\w+)'", script.read_text())
+        assert set(used) <= {code for code, *_ in found}, script.name
 
 
 def test_every_static_refusal_is_in_the_table():

@@ -92,8 +92,8 @@ def test_names_of_one_engine_agree(nginx, story):
 
 
 def test_body_that_is_not_json_reaches_the_engine_by_path(nginx, story):
-    # Audio is multipart, and what is broken gets the engine's own answer.
-    form = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\necho\r\n--x--\r\n'
+    # What is broken gets the engine's own answer.
+    form = b'--x\r\nContent-Disposition: form-data; name="model"'
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
 
     assert nginx.ask("POST", "/v1/story/audio/transcriptions", form, headers).status == 200
@@ -233,12 +233,14 @@ def test_http_1_0_without_a_host_is_served(nginx, story):
 
 
 def test_what_the_activator_is_told(nginx, story):
+    (nginx.config / "hosts").write_text("spark.local\n")
     nginx.ask(
         "POST",
         "/v1/story/completions",
         {},
         {
             "Host": "spark.local:8009",
+            "Origin": "http://localhost:3000",
             "Authorization": "Bearer sk-1",
             "X-Forwarded-For": "8.8.8.8",
             "X-Forwarded-Host": "evil",
@@ -253,7 +255,8 @@ def test_what_the_activator_is_told(nginx, story):
     assert told["authorization"] == "Bearer sk-1"
     assert told["connection"] == "close"
     assert told["x-forwarded-for"] == "127.0.0.1"
-    assert not {"x-forwarded-host", "x-forwarded-proto", "forwarded", "upgrade"} & set(told)
+    unsaid = {"x-forwarded-host", "x-forwarded-proto", "forwarded", "upgrade", "origin"}
+    assert not unsaid & set(told)
     assert len(story.last.raw_headers) == len(told)
 
 
@@ -275,9 +278,38 @@ def test_list_of_models(nginx, story, echo):
         "object": "model",
         "created": 0,
         "owned_by": "spark-activator",
+        "root": "echo",
+        "parent": None,
         "max_model_len": 4096,
+        "capabilities": {},
+        "state": "not loaded",
     }
     assert story.arrived == echo.arrived == []
+
+
+def test_list_says_where_each_model_is_and_what_it_can(nginx, make_entry, story):
+    known = {"tools": "full", "vision": True}
+    nginx.route({"story": make_entry("story", story.port, "tale", capabilities=known)})
+    nginx.show("story", "weights")
+    listed = nginx.ask("GET", "/v1/models").json["data"]
+    one = nginx.ask("GET", "/v1/models/tale").json
+
+    assert [(item["id"], item["root"], item["parent"]) for item in listed] == [
+        ("story", "story", None),
+        ("tale", "story", "story"),
+    ]
+    assert listed[1] == one
+    assert (one["capabilities"], one["state"]) == (known, "weights")
+    assert story.arrived == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", "[]", '{"phase": 5}', '{"phase": "ready"}'])
+def test_state_that_cannot_be_read_is_none(nginx, text):
+    (nginx.states / "story.json").write_text(text)
+    (nginx.states / "..json").write_text(text)
+
+    assert nginx.ask("GET", "/v1/models/story").json["state"] == "not loaded"
+    assert {m["state"] for m in nginx.ask("GET", "/v1/models").json["data"]} == {"not loaded"}
 
 
 def test_one_model(nginx, story):
@@ -294,6 +326,51 @@ def test_healthz(nginx, story, echo):
 
     assert (reply.status, reply.json) == (200, {"status": "ok"})
     assert story.arrived == echo.arrived == []
+
+
+def test_list_in_another_shape_is_read_as_well(nginx, make_entry, story, echo):
+    # Lines make it fast; nothing depends on them.
+    models = {
+        "story": make_entry("story", story.port, "openai/gpt-story"),
+        "echo": make_entry("echo", echo.port),
+    }
+    for text in (json.dumps({"models": models}), json.dumps({"models": models}, indent=1)):
+        nginx.routes.write_text(text)
+
+        assert nginx.ask("POST", "/v1/completions", {"model": "echo"}).json["served_by"] == "echo"
+        by_path = nginx.ask("POST", "/v1/openai/gpt-story/completions", {})
+        assert by_path.json["served_by"] == "story"
+        assert nginx.ask("GET", "/v1/models/openai/gpt-story").json["root"] == "story"
+
+
+@pytest.mark.parametrize(
+    ("target", "served_by", "path"),
+    [
+        ("/v1/a/completions", "story", "/v1/completions"),
+        ("/v1/a/b/completions", "echo", "/v1/completions"),
+        ("/v1/a/bc/completions", None, None),
+        ("/v1/a/chat/completions", "story", "/v1/chat/completions"),
+    ],
+)
+def test_longest_name_of_a_path_wins(nginx, make_entry, story, echo, target, served_by, path):
+    nginx.route({"a": make_entry("a", story.port), "x": make_entry("x", echo.port, "a/b")})
+
+    nginx.ask("POST", target, {})
+    arrived = [("story", r.target) for r in story.arrived] + [
+        ("echo", r.target) for r in echo.arrived
+    ]
+    assert arrived == ([(served_by, path)] if served_by else [("story", "/v1/bc/completions")])
+
+
+def test_of_two_models_with_a_name_the_enabled_one_serves(nginx, make_entry, story, echo):
+    nginx.route(
+        {
+            "a": make_entry("a", story.port, "both", enabled=False),
+            "b": make_entry("b", echo.port, "both"),
+        }
+    )
+
+    assert nginx.ask("POST", "/v1/completions", {"model": "both"}).json["served_by"] == "echo"
 
 
 def test_list_changes_without_a_reload(nginx, make_entry, story, echo):
@@ -332,7 +409,7 @@ def test_paths_of_the_api_win_over_models(nginx, make_entry, story, echo, name):
 
 
 def test_paths_of_the_api_are_the_names_that_the_catalog_refuses():
-    script = (UNITS / "spark.js").read_text()
+    script = (UNITS / "route.js").read_text()
     ours = re.search(r"const API = \((.*?)\)\.split", script, re.DOTALL)
     catalogs = re.search(r"\(\?!\(\?:([a-z0-9_|]+)\)", CLIENT_NAME)
     assert ours

@@ -11,7 +11,8 @@ from typing import cast
 import trio
 import trio.testing
 
-from spark_activator.activator.connection import HEAD_LIMIT, HOLD_LIMIT, Connection
+from spark_activator.activator import hold
+from spark_activator.activator.connection import HEAD_LIMIT, Connection
 from spark_activator.activator.demand import Demand
 from spark_activator.activator.desk import Desk
 from spark_activator.activator.gate import Gate
@@ -58,13 +59,13 @@ async def test_held_client_hears_from_us_before_it_gives_up(
 ) -> None:
     async with client_of(Starting("weights", 0.5, 400.0)) as (client, clock):
         client.send(REQUEST)
-        await trio.sleep(HOLD_LIMIT - 1)
+        await trio.sleep(hold.LIMIT - 1)
         assert clock.in_flight == 1
         await trio.sleep(2)
         answer = client.recv(4096)
         assert clock.in_flight == 0
 
-    assert HOLD_LIMIT < 300  # what clients and SDKs wait
+    assert hold.LIMIT < 300  # what clients and SDKs wait
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b'"code": "model_loading"' in answer
     assert b"\r\nRetry-After: 60\r\n" in answer

@@ -126,7 +126,48 @@ def dechunk(raw: bytes) -> bytes:
     return content
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"5\nhello\r\n0\r\n\r\n", b"5\r\nhello\n0\r\n\r\n", b"5\r\nhello0\r\n\r\n", b"5\rhello",
+        b"+5\r\n", b" 5\r\n", b"0x5\r\n", b"5 a\r\n", b"5;\x00\r\n", b"5;a\rb\r\n", b"\r\n", b"\n",
+        b"0\r\nX\r\n", b"0\r\nX: \x00\r\n", b"0\r\n a: b\r\n", b"0\r\nX : 1\r\n",
+        b"00000000000000005\r\n",
+        b"5;" + b"x" * 5000, b"0\r\n" + b"X: 1\r\n" * 101,
+    ],
+)  # fmt: skip
+def test_broken_chunks_are_refused_however_they_arrive(raw: bytes) -> None:
+    slowly = body.Chunked()
+    with pytest.raises(Refusal) as refused:
+        body.Chunked().feed(raw)
+    assert refused.value.code == "invalid_request"
+    with pytest.raises(Refusal):
+        _ = [slowly.feed(raw[number : number + 1]) for number in range(len(raw))]
+
+
+def test_what_came_with_the_head_is_looked_at_before_anything_is_woken() -> None:
+    head = ask("POST /", "Transfer-Encoding: chunked")
+    with pytest.raises(Refusal):
+        body.body_of(head, b"5\r\nhelloXX")
+    assert body.body_of(head, b"5\r\nhel").feed(b"5\r\nhel") == b"3\r\nhel\r\n"
+
+
+@given(st.binary(max_size=60), st.integers(1, 9))
+def test_chunks_that_pass_are_read_alike_by_a_second_reader(raw: bytes, cut: int) -> None:
+    chunked, forwarded = body.Chunked(), b""
+    try:
+        for start in range(0, len(raw), cut):
+            forwarded += chunked.feed(raw[start : start + cut])
+    except Refusal:
+        return
+    if chunked.complete:
+        dechunk(forwarded)
+
+
 def test_bodies_have_a_limit() -> None:
+    with pytest.raises(Refusal) as refused:
+        body.Chunked().feed(b"%x\r\n" % (body.MAX_BODY + 1))
+    assert refused.value.code == "body_too_large"
     limit = body.MAX_BODY
     with pytest.raises(Refusal) as refused:
         body.body_of(ask("POST /", f"Content-Length: {limit + 1}"))
