@@ -104,9 +104,12 @@ async def test_engine_gets_what_the_policy_says(
 ) -> None:
     stage.change(presets={"story-exact": {"temperature": 0}}, requests=Requests(set={"top_k": 5}))
     async with stage.activator():
-        answer = await stage.post(chat(**{"model": "story-exact", "temperature": 1, **padding}))
+        request = post(chat(**{"model": "story-exact", "temperature": 1, **padding}))
+        keys = b"Host: a\r\nAuthorization: Bearer geheim\r\nX-Api-Key: geheim\r\n"
+        answer = await stage.ask(request.replace(b"Host: a\r\n", keys))
 
     assert answer.status == 200
+    assert b"geheim" not in engine.asked[0].head
     assert answer.headers["x-spark-changed"] == "set, preset"
     [asked] = engine.asked
     assert json.loads(asked.body) == json.loads(
@@ -222,6 +225,7 @@ async def test_worker_ends_with_its_activator(
         await eventually(lambda: not command_line(worker))
 
 
+@pytest.mark.slow
 async def test_large_bodies_pass_at_once_and_small_memory(
     stage: Stage, runner: ScriptedRunner, engine: TinyEngine
 ) -> None:
