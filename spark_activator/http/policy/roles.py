@@ -125,9 +125,9 @@ def _begins(content: Any, start: Any, chat: Chat) -> bool:  # noqa: ANN401  # te
     if isinstance(content, list):
         parts = _parts(start, chat)
         return content[: len(parts)] == parts
-    return (
-        isinstance(start, str) and isinstance(content, str) and content.startswith(start + _BLANK)
-    )
+    if not isinstance(start, str) or not isinstance(content, str):
+        return False
+    return content == start or content.startswith(start + _BLANK)
 
 
 def _together(contents: list[Any], chat: Chat) -> Any:  # noqa: ANN401  # text or parts

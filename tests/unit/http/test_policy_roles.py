@@ -136,10 +136,12 @@ class TestSystemText:
         after = sent(ask({**fields, "input": items}, Endpoint.RESPONSES, strict_roles=True))
         assert after["input"] == [user([text("a", "input_text"), text("x", "input_text")])]
 
-    def test_that_the_file_sets_is_there_once(self) -> None:
-        body = ask(chat("hello"), Endpoint.MESSAGES, strict_roles=True, set={"system": "a"}).body
+    @pytest.mark.parametrize("messages", [[], ["hello"], [user([IMAGE])]])
+    def test_that_the_file_sets_is_there_once(self, messages: list[Any]) -> None:
+        keys: dict[str, Any] = {"strict_roles": True, "set": {"system": "a"}}
+        body = ask(chat(*messages), Endpoint.MESSAGES, **keys).body
 
-        assert ask(body, Endpoint.MESSAGES, strict_roles=True, set={"system": "a"}).body == body
+        assert ask(body, Endpoint.MESSAGES, **keys).body == body
 
 
 class TestRuns:
