@@ -170,6 +170,7 @@ class Judge(World):
         if runner.ticket is not None:
             if isinstance(step, Take):
                 self.judged.takes += 1
+                assert runner.ticket.abandoned_at is None
                 self.check_turn(runner.ticket, decided)
             elif isinstance(step, Refuse):
                 self.judged.refusals.append(step.why)
@@ -208,6 +209,8 @@ class Judge(World):
             assert not starting
             first = [one for one in self.tickets() if one.since < other.since]
             is_head = all(one.returning for one in first)
+            if other.abandoned_at is not None and self.beside(ticket, other):
+                continue
             # Behind the head, one may pass that another, which costs more, may not.
             costs_less = (other.cost or 0) <= (ticket.cost or 0)
             if is_head or (costs_less and (other.start or 0) <= (ticket.start or 0)):

@@ -17,9 +17,10 @@ import trio
 
 from spark_activator.activator.desk import Desk
 from spark_activator.activator.endings import Ended, Outcome
-from spark_activator.activator.exchange import EngineUnreachable, Exchange, connect
+from spark_activator.activator.exchange import Exchange
 from spark_activator.activator.hold import Hold
 from spark_activator.activator.opened import Opened
+from spark_activator.activator.reach import EngineUnreachable, connect
 from spark_activator.activator.relay import RelayError
 from spark_activator.activator.request import Request
 from spark_activator.activator.upgrade import Upgrade
@@ -190,7 +191,7 @@ class Connection:
                     before = activation
                 else:
                     with upstream:
-                        await self._forward(upstream, request)
+                        await self._forward(upstream, request, hold)
                     return
             logger.warning("The engine of activation '%s' does not listen", activation)
             with trio.move_on_after(DEATH_NOTICE_LIMIT) as waiting:
@@ -207,16 +208,14 @@ class Connection:
         finally:
             self._ended.served()
 
-    async def _forward(self, upstream: Wire, request: Request) -> None:
+    async def _forward(self, upstream: Wire, request: Request, hold: Hold) -> None:
         meter = Meter() if self._caller.key else None
         show = None if meter is None else meter.feed
         exchange: Exchange | Upgrade
         if request.head.path == REALTIME:
             exchange = Upgrade(self._client, upstream, request, self._id)
         else:
-            exchange = Exchange(
-                self._client, upstream, request, self._id, self._fields, show, self._opened
-            )
+            exchange = Exchange(self._client, upstream, request, self._id, self._fields, show, hold)
         self._exchange = exchange
         try:
             await exchange.run(self._desk.presence, self._desk.relay)

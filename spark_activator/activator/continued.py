@@ -14,12 +14,16 @@ import trio
 
 from spark_activator.activator.opened import Opened
 from spark_activator.activator.wire import PIECE, UpstreamGone, Wire
+from spark_activator.errors import Refusal
 from spark_activator.http.response import ResponseHead
 from spark_activator.http.signs import Failure, engine_failed
 from spark_activator.http.unframed import BrokenBody, Unframed
 
 # Errors are some hundred bytes; one with a validation of a long request in it may be more.
 MOST_OF_AN_ERROR: Final = 64 * 1024
+# Of one that is told as a stream by us: 32,000 tokens are 150 KB, with logprobs 3 MB.
+# More of JSON would keep all other streams waiting for too long.
+MOST_OF_AN_ANSWER: Final = 4 << 20
 
 
 def fits(stream: Opened, head: ResponseHead) -> bool:
@@ -57,20 +61,50 @@ async def continue_anew(
     elif head.status == 200:
         await stream.fail(Failure(502, "the engine did not answer with a stream", "server_error"))
     else:
-        said = await read_body(upstream, body, rest, MOST_OF_AN_ERROR)
+        said = await _read_error(upstream, body, rest)
         await stream.fail(engine_failed(head.status, said))
 
 
-async def read_body(upstream: Wire, body: Unframed, rest: bytes, most: int) -> bytes:
-    """Return what *upstream* sends as *body*, after *rest*: at most some *most* bytes."""
+async def _read_error(upstream: Wire, body: Unframed, rest: bytes) -> bytes:
     received = bytearray()
     try:
         received += body.feed(rest) if rest else b""
-        while not body.complete and len(received) < most:
+        while not body.complete and len(received) < MOST_OF_AN_ERROR:
             received += body.feed(await _receive(upstream))
     except BrokenBody:
         pass  # what there is says more than nothing
     return bytes(received)
+
+
+class Whole:
+    """The body behind *head*, of which *rest* was read with it, taken in whole."""
+
+    def __init__(self, upstream: Wire, head: ResponseHead, rest: bytes) -> None:
+        self._upstream = upstream
+        self._body = Unframed(head.length, chunked=head.chunked)
+        self._next = rest
+        self._read = bytearray()
+
+    async def read(self) -> bytes:
+        """Return it; may be cancelled, and called again.
+
+        Raises:
+            Refusal: It breaks off, or is too large.
+        """
+        try:
+            while True:
+                if self._next:
+                    self._read += self._body.feed(self._next)
+                    self._next = b""
+                if self._body.complete:
+                    return bytes(self._read)
+                if len(self._read) > MOST_OF_AN_ANSWER:
+                    raise Refusal("bad_gateway", "the engine's answer is too large to be streamed")
+                self._next = await _receive(self._upstream)
+                if not self._next:
+                    self._body.feed(b"")
+        except BrokenBody:
+            raise Refusal("bad_gateway", "the engine's answer broke off") from None
 
 
 async def _receive(upstream: Wire) -> bytes:

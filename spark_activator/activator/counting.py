@@ -13,7 +13,7 @@ from typing import Final
 
 import trio
 
-from spark_activator.activator.exchange import EngineUnreachable, connect
+from spark_activator.activator.reach import EngineUnreachable, connect
 from spark_activator.activator.request import Request
 from spark_activator.activator.wire import Gone, Wire
 from spark_activator.errors import Refusal

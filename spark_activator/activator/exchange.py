@@ -9,17 +9,14 @@ the relay knows nothing of chunks.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from pathlib import Path
 from typing import Final, NoReturn
 
 import trio
 
-from spark_activator.activator import unixsocket
 from spark_activator.activator.bodies import FileBody
-from spark_activator.activator.continued import continue_anew, fits
+from spark_activator.activator.continued import Whole, continue_anew, fits
+from spark_activator.activator.hold import Hold
 from spark_activator.activator.lane import UNLIMITED
 from spark_activator.activator.opened import Opened
 from spark_activator.activator.presence import Presence
@@ -29,39 +26,13 @@ from spark_activator.activator.wire import PIECE, ClientGone, Cut, UpstreamGone,
 from spark_activator.errors import Refusal
 from spark_activator.http import response
 from spark_activator.http.answers import CONTINUE, with_fields
+from spark_activator.http.endpoints import endpoint
+from spark_activator.http.policy.replay import replay
 from spark_activator.http.rate import Pace
 from spark_activator.http.unframed import BrokenBody
 
-# The name that the engine's socket has in the directory of its activation.
-ENGINE_SOCKET: Final = "engine.sock"
-# An engine that is ready accepts; one whose backlog is full this long is stuck.
-CONNECT_LIMIT: Final = 10.0
 # Engines send none, or one; one that sends them without end would never answer.
 INTERIM_LIMIT: Final = 16
-# Ours, and closing connections give some back.
-SHORT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-
-
-class EngineUnreachable(Exception):  # the caller decides what it means
-    """Nobody listens on the engine's socket (any more)."""
-
-
-async def connect(directory: Path) -> Wire:
-    """Connect to the engine whose activation has *directory*.
-
-    Raises:
-        EngineUnreachable: It is gone.
-        Refusal: It is there, and does not accept.
-    """
-    try:
-        sock = await unixsocket.connect(directory, ENGINE_SOCKET, limit=CONNECT_LIMIT)
-    except BlockingIOError as error:
-        raise Refusal("overloaded", "the engine does not accept connections") from error
-    except OSError as error:
-        if error.errno in SHORT:
-            raise Refusal("overloaded", "more connections than can be served") from error
-        raise EngineUnreachable(str(error)) from error
-    return Wire(sock, UpstreamGone)
 
 
 class Exchange:
@@ -70,12 +41,11 @@ class Exchange:
     Args:
         client: Who gets the answer.
         upstream: Who gives it.
-        head: The request's.
-        body: The request's.
+        request: As the engine gets it.
         request_id: As the client gets it.
         fields: Of the answer, beside the engine's.
         show: Who sees the answer's body.
-        opened: The stream in which the answer is to follow, where there is one.
+        hold: Knows the stream in which the answer is to follow, where there is one.
 
     Attributes:
         status: The answer's status, 0 while there is none.
@@ -89,7 +59,7 @@ class Exchange:
         request_id: str,
         fields: Mapping[str, str],
         show: Callable[[bytes], None] | None,
-        opened: Opened | None,
+        hold: Hold,
     ) -> None:
         self._client = client
         self._upstream = upstream
@@ -98,12 +68,14 @@ class Exchange:
         self._request_id = request_id
         self._fields = fields
         self._show = show
-        self._opened = opened
+        self._hold = hold
+        self._decision = request.decision
         self._refusal: Refusal | None = None
         self._body_over = False  # complete, or the engine wants no more of it
         self._client_gone = False
         self._half_closed = False
         self._left = UNLIMITED  # of the response's body
+        self._received = bytearray()  # of the answer, up to the end of its head
         self.status = 0
 
     async def run(self, presence: Presence, relay: Relay) -> None:
@@ -150,7 +122,7 @@ class Exchange:
         self._body_over |= self._body.complete
         if self._body_over:
             return await self._answer()
-        if self._head.wants_continue and not self._arrived and self._opened is None:
+        if self._head.wants_continue and not self._arrived and self._hold.opened is None:
             await self._client.send_all(CONTINUE)
         going_on = False
         async with trio.open_nursery() as nursery:
@@ -210,20 +182,23 @@ class Exchange:
 
     async def _answer(self) -> bool:
         """Send the answer's head, and more as long as the body lasts; return whether it goes on."""
-        with self._opened.alive() if self._opened is not None else nullcontext():
-            head, rest = await self._response_head()
+        head, rest = await self._hold.until(self._response_head)
+        opened = self._hold.opened
+        if head.status == 200 and self._decision is not None and self._decision.replay:
+            await self._tell_again(head, rest, usage=self._decision.usage)
+            return False
         self.status = head.status
         if head.length is not None:
             # What an engine sends beyond is nobody's answer.
             rest = rest[: head.length]
             self._left = head.length - len(rest)
-        if self._opened is not None and not fits(self._opened, head):
-            await self._continue(self._opened, head, rest)
+        if opened is not None and not fits(opened, head):
+            await self._continue(opened, head, rest)
             return False
         if self._show is not None:
             self._show(rest)
-        if self._opened is not None:
-            await self._opened.go_on(rest)
+        if opened is not None:
+            await opened.go_on(rest)
         else:
             told = head.for_downstream(self._request_id, self._changed)
             await self._client.send_all(with_fields(told, self._fields) + rest)
@@ -247,8 +222,17 @@ class Exchange:
         except BrokenBody:
             self._cut()
 
+    async def _tell_again(self, head: response.ResponseHead, rest: bytes, *, usage: bool) -> None:
+        """Take the whole answer in, and tell it as the stream that the client asked for."""
+        answer = await self._hold.until(Whole(self._upstream, head, rest).read)
+        if self._show is not None:
+            self._show(answer)
+        events = replay(answer, endpoint(self._head.path), usage=usage)
+        self.status = head.status
+        await self._hold.give(b"".join(events))
+
     async def _response_head(self) -> tuple[response.ResponseHead, bytes]:
-        received = bytearray()
+        received = self._received
         for _ in range(INTERIM_LIMIT + 1):
             while (end := response.find_end(received)) is None:
                 try:
@@ -263,7 +247,7 @@ class Exchange:
             if not head.interim:
                 return head, bytes(received)
             # HTTP/1.0 has no interim answers, and an answer that has begun neither.
-            if self._head.minor == 1 and self._opened is None:
+            if self._head.minor == 1 and self._hold.opened is None:
                 await self._client.send_all(head.for_downstream(self._request_id))
         raise Refusal("bad_gateway", f"the engine sent over {INTERIM_LIMIT} interim answers")
 

@@ -1,10 +1,10 @@
-"""One request that is held: how long, and what its client hears meanwhile."""
+"""One request that has no answer yet: how long it is held, and what its client hears."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeVar
 
 import trio
 
@@ -14,8 +14,11 @@ from spark_activator.activator.opened import Opened
 from spark_activator.activator.wire import ClientGone, Wire
 from spark_activator.activator.words import situation
 from spark_activator.errors import Refusal
+from spark_activator.http.answers import with_fields
 from spark_activator.http.signs import Voice
 from spark_activator.protocol import Queued, Starting
+
+T = TypeVar("T")
 
 # SDKs and proxies give up after 300 s: they shall hear from us before.
 LIMIT: Final = 270.0
@@ -70,22 +73,40 @@ class Hold:
             trio.CancelScope(deadline=limit) as holding,
             self._desk.presence.watch(self._client.sock, on_half_close=leave, on_gone=leave),
         ):
-            if self._voice is None:
-                return await self._desk.demand.wait_ready()
-            return await self._wait_in_stream(self._voice)
+            return await self.until(self._desk.demand.wait_ready)
         if gone:
             raise ClientGone
         raise self._not_yet()
 
-    async def _wait_in_stream(self, voice: Voice) -> str:
-        demand = self._desk.demand
+    async def until(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Return what *step* returns; signs of life are given meanwhile, once it is time.
+
+        Args:
+            step: Is cancelled and called again, and must go on where it was then.
+        """
+        if self._voice is None:
+            return await step()
         if self.opened is None:
             with trio.move_on_at(self._open_at):
-                return await demand.wait_ready()
+                return await step()
             # Nothing is awaited here: whoever is refused now is refused in the stream.
-            self.opened = Opened(self._client, voice, self._fields, self._desk.herald)
+            self.opened = Opened(self._client, self._voice, self._fields, self._desk.herald)
         with self.opened.alive():
-            return await demand.wait_ready()
+            return await step()
+
+    async def give(self, events: bytes) -> None:
+        """Send *events* as the whole answer, or as the rest of it.
+
+        Raises:
+            ClientGone: The client is.
+        """
+        assert self._voice is not None
+        answer = self._voice.frame(events) + self._voice.last
+        if self.opened is None:
+            answer = with_fields(self._voice.head(), self._fields) + answer
+            await self._client.send_all(answer)
+        else:
+            await self.opened.go_on(answer)
 
     def _not_yet(self) -> Refusal:
         line = self._desk.demand.line

@@ -14,7 +14,7 @@ Its rules, with C the cost of a switch and A = clamp(3·C, 60 s, 20 min):
 6.  One that has just become ready stays until those who were held then are
     served, at most A; and as long as it is busy it serves for 1.5·C, at most A.
 7.  A ticket keeps its place for 2 min after its last client left; meanwhile
-    it takes what is free, and nobody goes for it.
+    nothing is started and nobody goes for it.
 8.  What a foreign lease, a pinned model or a pause holds is not waited for.
 9.  With `contention: reject` nobody waits for a busy holder.
 
@@ -152,6 +152,8 @@ def _taker(scene: Scene, head: Ticket | None, victims: list[Lease] | None) -> Ti
             # It would only have to go again for the exclusive one.
             if not exclusive and fits(scene, ticket):
                 return ticket
+        elif ticket.abandoned_at is not None:
+            continue  # nobody waits for it
         elif head is None or ticket == head:
             if fits(scene, ticket):
                 return ticket

@@ -132,6 +132,8 @@ def may_pass(scene: Scene, ticket: Ticket, head: Ticket, victims: list[Lease] | 
     else:
         spare = scene.free + scene.coming + scene.total(victims) - scene.size(head)
         room = scene.size(ticket) <= spare
+    if room and head.abandoned_at is not None:
+        return True  # its place is kept, and nobody waits in it
     pace = scene.settings.pace
     start = ASSUMED_COST * pace if ticket.start is None else ticket.start
     # Nobody has to go for it any more: its turn is as soon as they are gone.

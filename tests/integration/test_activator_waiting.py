@@ -22,6 +22,7 @@ from activator_process import (
     TinyEngine,
     eventually,
     read_all,
+    ready_script,
     wait_exit,
 )
 
@@ -448,3 +449,113 @@ async def test_sdk_raises_what_failed_after_its_stream_was_opened(
     body: Any = error.body
     body = body.get("error", body)
     assert (body["code"], body["status"], body["retry_after"]) == ("memory_short", 503, 33)
+
+
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+CALL = {"id": "1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+WHOLE = {
+    "id": "c", "object": "chat.completion", "created": 1, "model": NAME,
+    "choices": [{"index": 0, "finish_reason": "tool_calls", "message": {
+        "role": "assistant", "content": None, "tool_calls": [CALL]}}],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+}  # fmt: skip
+WITH_TOOL = {"messages": TELL, "tools": [TOOL], "stream_options": {"include_usage": True}}
+
+
+def plain(body: object, status: bytes = b"200 OK") -> bytes:
+    said = json.dumps(body).encode()
+    head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    return head % (status, len(said)) + said
+
+
+@pytest.fixture
+def buffered(tmp_path: Path) -> Iterator[Stage]:
+    stage = Stage(tmp_path, constants=QUICK, requests=Requests(stream_tools="buffer"))
+    yield stage
+    stage.close()
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["quick", "slow"])
+async def test_whole_answer_is_told_as_the_stream_that_was_asked_for(
+    buffered: Stage, nursery: trio.Nursery, slow: bool
+) -> None:
+    go_on = trio.Event()
+
+    async def answer(asked: Asked) -> None:
+        raw = plain(WHOLE)
+        await asked.stream.send_all(raw[:-9])
+        await go_on.wait()
+        await asked.stream.send_all(raw[-9:])
+
+    engine = TinyEngine(buffered, "0a0b0c0d", answer)
+    await nursery.start(engine.serve)
+    runner = ScriptedRunner(buffered.layout.runner_socket(NAME), ready_script())
+    await nursery.start(runner.serve)
+    async with buffered.activator(), await buffered.connect() as connection:
+        client = Stream(connection)
+        await connection.send_all(ask(**WITH_TOOL))
+        if slow:
+            await client.until(b": ready\n\n")
+        go_on.set()
+        await client.rest()
+
+    [asked] = engine.asked
+    assert "stream" not in json.loads(asked.body) or not json.loads(asked.body)["stream"]
+    assert (b": ready" in client.body) is slow
+    assert client.body.endswith(b"data: [DONE]\n\n")
+    *chunks, usage = client.events()
+    calls = [
+        call for chunk in chunks for call in chunk["choices"][0]["delta"].get("tool_calls", [])
+    ]
+    assert calls == [{"index": 0, **CALL}]
+    assert usage["usage"]["total_tokens"] == 5
+
+
+async def test_refused_whole_answer_keeps_its_status_until_the_stream_is_opened(
+    buffered: Stage, nursery: trio.Nursery
+) -> None:
+    slow, go_on = trio.Event(), trio.Event()
+
+    async def answer(asked: Asked) -> None:
+        if slow.is_set():
+            await go_on.wait()
+        await asked.stream.send_all(plain({"error": {"message": "no"}}, b"400 Bad Request"))
+
+    await nursery.start(TinyEngine(buffered, "0a0b0c0d", answer).serve)
+    runner = ScriptedRunner(buffered.layout.runner_socket(NAME), ready_script())
+    await nursery.start(runner.serve)
+    async with buffered.activator():
+        early = await buffered.ask(ask(**WITH_TOOL))
+        slow.set()
+        async with await buffered.connect() as connection:
+            late = Stream(connection)
+            await connection.send_all(ask(**WITH_TOOL))
+            await late.until(b": ready\n\n")
+            go_on.set()
+            await late.rest()
+
+    assert (early.status, json.loads(early.body)) == (400, {"error": {"message": "no"}})
+    [event] = late.events()
+    assert (event["error"]["message"], event["error"]["status"]) == ("no", 400)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        plain(WHOLE)[:-9],
+        plain({"choices": 5}),
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (5 << 20),
+    ],
+    ids=["length", "nonsense", "chunks", "large"],
+)
+async def test_whole_answer_that_is_none_is_an_honest_bad_gateway(
+    buffered: Stage, nursery: trio.Nursery, raw: bytes
+) -> None:
+    await start_engine(buffered, nursery, raw)
+    runner = ScriptedRunner(buffered.layout.runner_socket(NAME), ready_script())
+    await nursery.start(runner.serve)
+    async with buffered.activator():
+        answer = await buffered.ask(ask(**WITH_TOOL))
+
+    assert (answer.status, answer.code) == (502, "bad_gateway")

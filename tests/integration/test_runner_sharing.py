@@ -254,6 +254,66 @@ def test_place_is_kept_for_clients_that_come_back_and_not_for_ever(world: World)
     a.say(Bye())
 
 
+def test_nothing_is_started_for_who_left_while_queued_and_who_comes_back_has_its_place(
+    world: World,
+) -> None:
+    # The two minutes are 12 s.
+    world.share(replace(world.host, pace=0.1))
+    for name in "abc":
+        world.runner(process_model(name))
+    a = served(world, "a", in_flight=1)
+    b = come(world, "b")
+    b.wait(Queued)
+    since = ticket(world, "b")["since"]
+    c = come(world, "c")
+    c.wait(Queued)
+
+    b.say(Busy(0))
+    until(lambda: ticket(world, "b")["abandoned_at"] is not None)
+    a.say(Bye())
+    a.close()
+    until(lambda: world.lease_is_free("a"))
+    # Its place is kept: who came later goes on waiting behind it.
+    until(lambda: c.wait(Queued).ahead == ("b",))
+    assert world.lease_is_free("b")
+    assert not world.layout.history("b").exists()
+
+    back = come(world, "b")
+    back.wait(Ready)
+    assert b.wait(Ready)
+    assert world.lease_is_free("c")
+    assert since < lease(world, "b")["since"]
+    assert [name for name in "abc" if starts(world, name)] == ["a", "b"]
+    for activator in (back, b):
+        activator.say(Bye())
+    c.wait(Ready)
+    c.say(Bye())
+
+
+def test_nothing_is_started_for_who_left_and_does_not_come_back(world: World) -> None:
+    for name in "ab":
+        world.runner(process_model(name))
+    a = served(world, "a", in_flight=1)
+    b = come(world, "b")
+    b.wait(Queued)
+
+    b.say(Busy(0))
+    until(lambda: ticket(world, "b")["abandoned_at"] is not None)
+    a.say(Bye())
+    a.close()
+    b.wait(Stopping)
+
+    assert not starts(world, "b")
+    # Somebody who types `warm` waits without any request.
+    assert control(world, "b", "warm").ok
+    assert starts(world, "b")
+
+
+def starts(world: World, name: str) -> bool:
+    """Whether an engine of *name* was ever asked for."""
+    return "lease taken" in world.units[name].log.read_text()
+
+
 def test_idle_model_goes_only_when_no_other_initialises(world: World) -> None:
     world.share(replace(world.host, budget=THREE))
     world.runner(process_model("a"))

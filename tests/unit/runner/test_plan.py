@@ -204,6 +204,25 @@ def test_ticket_keeps_its_place_for_two_minutes() -> None:
     assert made([ready("a")], [gone]).waiters == {"b": Leave()}
 
 
+def test_nothing_is_started_while_nobody_waits_and_what_comes_back_is_first() -> None:
+    away = replace(waits("b", age=1000), abandoned_at=NOW - 1)
+    later = waits("c", age=999)
+
+    result = made([], [away, later])
+    assert result.waiters == {"b": Wait(1, ()), "c": Wait(2, ("b",))}
+    assert made([], [replace(away, abandoned_at=None), later]).waiters["b"] == Take()
+
+
+def test_who_fits_beside_a_place_that_is_kept_need_not_wait_for_nobody() -> None:
+    away = replace(waits("b", age=1000), abandoned_at=NOW - 1)
+    slow = replace(waits("c", 4), start=300.0)
+
+    assert made([], [away, slow]).waiters["c"] == Take()
+    assert isinstance(made([], [away, replace(slow, memory=5)]).waiters["c"], Wait)
+    # It has no claim on what others wait for either.
+    assert isinstance(made([], [waits("a"), replace(away, memory=1)]).waiters["b"], Wait)
+
+
 # 8: what cannot be waited for.
 
 
