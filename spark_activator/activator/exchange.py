@@ -88,7 +88,7 @@ class Exchange:
         request: Request,
         request_id: str,
         fields: Mapping[str, str],
-        show: Callable[[bytes], None] | None,
+        show: Callable[[bytes | memoryview], None] | None,
         opened: Opened | None,
     ) -> None:
         self._client = client
