@@ -36,7 +36,7 @@ async def continue_anew(
     upstream: Wire,
     head: ResponseHead,
     rest: bytes,
-    show: Callable[[bytes], None] | None,
+    show: Callable[[bytes | memoryview], None] | None,
 ) -> None:
     """Send the body behind *head*, of which *rest* was read with it, and end *stream*.
 

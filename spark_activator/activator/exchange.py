@@ -58,7 +58,7 @@ class Exchange:
         request: Request,
         request_id: str,
         fields: Mapping[str, str],
-        show: Callable[[bytes], None] | None,
+        show: Callable[[bytes | memoryview], None] | None,
         hold: Hold,
     ) -> None:
         self._client = client

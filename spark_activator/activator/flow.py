@@ -39,19 +39,33 @@ class Change(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Tap:
-    """Who is shown what passes, and the socket that it is seen on."""
+    """Who is shown what passes, and the socket that it is seen on.
+
+    What is shown is only good until *show* returns.
+    """
 
     source: socket.socket
-    show: Callable[[bytes], None]
+    show: Callable[[bytes | memoryview], None]
 
 
 class SharedPipe:
     """The pipe that all flows of a thread use in turn."""
 
-    __slots__ = ("read", "write")
+    __slots__ = ("_glass", "read", "write")
 
     def __init__(self) -> None:
         self.read, self.write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._glass: memoryview | None = None
+
+    def look(self, source: socket.socket, limit: int) -> memoryview:
+        """Return what *source* has, at most *limit* bytes, and leave it there.
+
+        Raises:
+            OSError: It has nothing, or broke.
+        """
+        if self._glass is None:
+            self._glass = memoryview(bytearray(PIPE_SIZE))
+        return self._glass[: source.recv_into(self._glass, limit, socket.MSG_PEEK)]
 
     def replace(self) -> tuple[int, int]:
         """Hand out this pipe with what is in it, and go on with a new one.
@@ -93,10 +107,10 @@ class Flow:
             # It has nothing more to say that we would pass on: what woke us is its end.
             return Change.ENDED
         limit = min(PIPE_SIZE, self.left)
-        seen = b""
+        seen = None
         try:
             if self._tap is not None:
-                seen = self._tap.source.recv(limit, socket.MSG_PEEK)
+                seen = pipe.look(self._tap.source, limit)
                 limit = len(seen)  # what comes in between is seen the next time
             size = os.splice(self.source, pipe.write, limit, flags=FLAGS) if limit else 0
         except BlockingIOError:
@@ -106,7 +120,7 @@ class Flow:
         if not size:
             return Change.ENDED
         self.left -= size
-        if self._tap is not None:
+        if self._tap is not None and seen is not None:
             self._tap.show(seen[:size])
         try:
             rest = size - os.splice(pipe.read, self.sink, size, flags=FLAGS)

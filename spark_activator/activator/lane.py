@@ -67,7 +67,7 @@ class Lane:
         upstream: socket.socket,
         request_body: int,
         response_body: int = UNLIMITED,
-        show: Callable[[bytes], None] | None = None,
+        show: Callable[[bytes | memoryview], None] | None = None,
     ) -> None:
         self.down, self.up = downstream.fileno(), upstream.fileno()
         self.relayed: Relayed | None = None

@@ -101,7 +101,7 @@ class Relay:
         *,
         request_body: int,
         response_body: int = UNLIMITED,
-        show: Callable[[bytes], None] | None = None,
+        show: Callable[[bytes | memoryview], None] | None = None,
     ) -> Relayed:
         """Relay until the engine's end of file, or *response_body* bytes of it.
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Sequence
+
 from spark_activator.catalog import document
 from spark_activator.catalog.host import Contention, Gpu, HostSettings
 from spark_activator.catalog.kinds import Choice, ListOf, Switch, Text
 from spark_activator.catalog.names import CLIENT_NAME, LONGEST_CLIENT_NAME
 from spark_activator.catalog.quantities import SIZE, parse_size
-from spark_activator.catalog.section import INVALID, Report, Setting, Table
+from spark_activator.catalog.section import INVALID, Report, Setting, Table, quote
 from spark_activator.catalog.words import Words
 from spark_activator.errors import FileProblems
 
@@ -86,7 +89,18 @@ def parse(text: str, file: str) -> HostSettings:
         return HostSettings()
     report = Report(file)
     settings = HOST.read(document.parse(text, file), "", report)
+    if isinstance(settings, HostSettings):
+        _check_addresses(settings.listen, report)
     if settings is INVALID or report.problems:
         raise FileProblems(sorted(report.problems))
     assert isinstance(settings, HostSettings)
     return settings
+
+
+def _check_addresses(addresses: Sequence[str], report: Report) -> None:
+    # Beyond what a pattern can say: systemd and nginx would stumble over it.
+    for number, address in enumerate(addresses):
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            report.add(f"listen[{number}]", f"expected an IP address, got {quote(address)}")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from stack import Demo, Stack
 
-MODEL = Demo("access", 18383, idle=3)
+MODEL = Demo("access", 18383, idle=15)
 UNIT = f"spark-model@{MODEL.name}"
 # An address that is not there yet, as a tailnet's may be.
 LATE = "10.99.7.1"

@@ -68,3 +68,13 @@ def test_broken_image_costs_only_itself(entry: str, problem: str) -> None:
 
     assert list(known) == ["b"]
     assert [problem in str(found) for found in problems] == [True]
+
+
+def test_addresses_to_listen_on_are_addresses():
+    good = hostfile.parse("listen: [172.17.0.1, 'fd7a:115c::1', 0.0.0.0, '::']", "host.yaml")
+    assert good.listen == ("172.17.0.1", "fd7a:115c::1", "0.0.0.0", "::")
+
+    with pytest.raises(FileProblems) as found:
+        hostfile.parse("listen: [172.17.0.256, ':::', 172.17.0.1]", "host.yaml")
+
+    assert [problem.key for problem in found.value.problems] == ["listen[0]", "listen[1]"]
