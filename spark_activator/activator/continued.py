@@ -51,7 +51,7 @@ async def continue_anew(
             await stream.send(data)
             if body.complete:
                 break
-            data = body.feed(await _receive(upstream))
+            data = body.feed(await receive(upstream))
             await trio.lowlevel.checkpoint()
         await stream.end()
     elif head.status == 200:
@@ -67,13 +67,18 @@ async def read_body(upstream: Wire, body: Unframed, rest: bytes, most: int) -> b
     try:
         received += body.feed(rest) if rest else b""
         while not body.complete and len(received) < most:
-            received += body.feed(await _receive(upstream))
+            received += body.feed(await receive(upstream))
     except BrokenBody:
         pass  # what there is says more than nothing
     return bytes(received)
 
 
-async def _receive(upstream: Wire) -> bytes:
+async def receive(upstream: Wire) -> bytes:
+    """Return what *upstream* sends, `b""` at its end of file.
+
+    Raises:
+        BrokenBody: The connection broke.
+    """
     try:
         return await upstream.receive(PIECE)
     except UpstreamGone as error:

@@ -25,6 +25,7 @@ from spark_activator.activator.opened import Opened
 from spark_activator.activator.presence import Presence
 from spark_activator.activator.relay import Relay
 from spark_activator.activator.request import Request
+from spark_activator.activator.unchunked import send_unchunked
 from spark_activator.activator.wire import PIECE, ClientGone, Cut, UpstreamGone, Wire
 from spark_activator.errors import Refusal
 from spark_activator.http import response
@@ -220,6 +221,9 @@ class Exchange:
         if self._opened is not None and not fits(self._opened, head):
             await self._continue(self._opened, head, rest)
             return False
+        if self._opened is None and head.chunked and not self._head.minor:
+            await self._unchunk(head, rest)
+            return False
         if self._show is not None:
             self._show(rest)
         if self._opened is not None:
@@ -246,6 +250,16 @@ class Exchange:
             await continue_anew(opened, self._upstream, head, rest, self._show)
         except BrokenBody:
             self._cut()
+
+    async def _unchunk(self, head: response.ResponseHead, rest: bytes) -> None:
+        told = head.for_downstream(self._request_id, self._changed, chunks=False)
+        await self._client.send_all(with_fields(told, self._fields))
+        try:
+            await send_unchunked(self._client, self._upstream, rest, self._show)
+        except BrokenBody as error:
+            if self._body_over:
+                self._cut()
+            raise Refusal("bad_gateway", "the engine broke off") from error  # see `_until_head`
 
     async def _response_head(self) -> tuple[response.ResponseHead, bytes]:
         received = bytearray()
