@@ -192,9 +192,9 @@ def post(body: bytes = b"{}", path: str = "/v1/chat/completions") -> bytes:
     return head.encode() + body
 
 
-async def read_all(stream: trio.abc.ReceiveStream) -> bytes:
+async def read_all(stream: trio.abc.ReceiveStream, limit: float = LIMIT) -> bytes:
     received = bytearray()
-    with trio.fail_after(LIMIT):
+    with trio.fail_after(limit):
         async for data in stream:
             received += data
     return bytes(received)

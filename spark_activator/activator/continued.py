@@ -55,7 +55,7 @@ async def continue_anew(
             await stream.send(data)
             if body.complete:
                 break
-            data = body.feed(await _receive(upstream))
+            data = body.feed(await receive(upstream))
             await trio.lowlevel.checkpoint()
         await stream.end()
     elif head.status == 200:
@@ -70,7 +70,7 @@ async def _read_error(upstream: Wire, body: Unframed, rest: bytes) -> bytes:
     try:
         received += body.feed(rest) if rest else b""
         while not body.complete and len(received) < MOST_OF_AN_ERROR:
-            received += body.feed(await _receive(upstream))
+            received += body.feed(await receive(upstream))
     except BrokenBody:
         pass  # what there is says more than nothing
     return bytes(received)
@@ -100,14 +100,19 @@ class Whole:
                     return bytes(self._read)
                 if len(self._read) > MOST_OF_AN_ANSWER:
                     raise Refusal("bad_gateway", "the engine's answer is too large to be streamed")
-                self._next = await _receive(self._upstream)
+                self._next = await receive(self._upstream)
                 if not self._next:
                     self._body.feed(b"")
         except BrokenBody:
             raise Refusal("bad_gateway", "the engine's answer broke off") from None
 
 
-async def _receive(upstream: Wire) -> bytes:
+async def receive(upstream: Wire) -> bytes:
+    """Return what *upstream* sends, `b""` at its end of file.
+
+    Raises:
+        BrokenBody: The connection broke.
+    """
     try:
         return await upstream.receive(PIECE)
     except UpstreamGone as error:

@@ -22,6 +22,7 @@ from spark_activator.activator.opened import Opened
 from spark_activator.activator.presence import Presence
 from spark_activator.activator.relay import Relay
 from spark_activator.activator.request import Request
+from spark_activator.activator.unchunked import send_unchunked
 from spark_activator.activator.wire import PIECE, ClientGone, Cut, UpstreamGone, Wire
 from spark_activator.errors import Refusal
 from spark_activator.http import response
@@ -195,6 +196,9 @@ class Exchange:
         if opened is not None and not fits(opened, head):
             await self._continue(opened, head, rest)
             return False
+        if opened is None and head.chunked and not self._head.minor:
+            await self._unchunk(head, rest)
+            return False
         if self._show is not None:
             self._show(rest)
         if opened is not None:
@@ -230,6 +234,16 @@ class Exchange:
         events = replay(answer, endpoint(self._head.path), usage=usage)
         self.status = head.status
         await self._hold.give(b"".join(events))
+
+    async def _unchunk(self, head: response.ResponseHead, rest: bytes) -> None:
+        told = head.for_downstream(self._request_id, self._changed, chunks=False)
+        await self._client.send_all(with_fields(told, self._fields))
+        try:
+            await send_unchunked(self._client, self._upstream, rest, self._show)
+        except BrokenBody as error:
+            if self._body_over:
+                self._cut()
+            raise Refusal("bad_gateway", "the engine broke off") from error  # see `_until_head`
 
     async def _response_head(self) -> tuple[response.ResponseHead, bytes]:
         received = self._received

@@ -50,8 +50,8 @@ HOP_BY_HOP: Final = frozenset(
 # Who asks is between the client and us: an engine that is broken into learns no key.
 KEY_FIELDS: Final = (b"authorization", b"x-api-key", b"api-key")
 # One of two would be believed here, and the other one there.
-# Keys and origins may be there twice: who decides about them takes neither.
-_ONCE = frozenset({b"content-type", b"content-encoding", b"expect"})
+# Keys may be there twice: who asks with two has none.
+_ONCE = frozenset({b"origin", b"content-type", b"content-encoding", b"expect"})
 # `Connection: content-length` asks us to forget how long the body is.
 _NEVER_NAMED = (
     _ONCE

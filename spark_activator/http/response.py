@@ -18,6 +18,7 @@ MAX_HEAD: Final = 64 * 1024
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)")
+_CODING = re.compile(rb"transfer-encoding:", re.IGNORECASE)
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 # Have no body, whatever their fields say.
 _EMPTY = frozenset({204, 304})
@@ -61,9 +62,17 @@ class ResponseHead:
         """Whether the real one is still to come."""
         return self.status < 200 and self.status != 101
 
-    def for_downstream(self, request_id: str, changed: Sequence[str] = ()) -> bytes:
-        """Write the head that the client gets; *changed* are the policy's rules that did."""
-        lines = list(self._lines)
+    def for_downstream(
+        self, request_id: str, changed: Sequence[str] = (), *, chunks: bool = True
+    ) -> bytes:
+        """Write the head that the client gets.
+
+        Args:
+            request_id: Ours.
+            changed: The policy's rules that changed the request.
+            chunks: Whether the body keeps its chunks, where it has some.
+        """
+        lines = [line for line in self._lines if chunks or not _CODING.match(line)]
         if changed and not self.interim:
             lines.append(f"{CHANGED}: {', '.join(changed)}".encode())
         if self.status == 101:

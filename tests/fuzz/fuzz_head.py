@@ -66,7 +66,9 @@ def target(arguments: list[str]) -> None:
 
     # As long as a head may be, and somewhat more.
     options = ["-max_len=20000", "-timeout=10", "-print_final_stats=1", *arguments]
-    atheris.Setup([sys.argv[0], *options], head_checks.check)
+    # To merge it starts what it was started as, in a shell.
+    again = f"{sys.executable} {__file__} --target"
+    atheris.Setup([again, *options], head_checks.check)
     atheris.Fuzz()
 
 

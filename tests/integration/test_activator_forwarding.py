@@ -136,6 +136,31 @@ async def test_http_1_0_is_served_as_such(
     assert engine.asked[0].head.startswith(b"POST /v1/completions HTTP/1.0\r\n")
 
 
+@pytest.mark.parametrize("whole", [True, False])
+async def test_http_1_0_gets_no_chunks(
+    stage: Stage, runner: ScriptedRunner, nursery: trio.Nursery, whole: bool
+) -> None:
+    async def chunks(asked: Asked) -> None:
+        await asked.stream.send_all(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n"
+        )
+        await trio.sleep(0.02)  # in a piece of its own
+        await asked.stream.send_all(b"4\r\n two\r\n" + b"0\r\n\r\n" * whole)
+
+    await nursery.start(TinyEngine(stage, "0a0b0c0d", chunks).serve)
+    request = b"POST /v1/completions HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}"
+    async with stage.activator(), await stage.connect() as client:
+        await client.send_all(request)
+        if whole:
+            answer = Answer(await read_all(client))
+            assert (answer.status, answer.body) == (200, b"one two")
+            assert "transfer-encoding" not in answer.headers
+        else:
+            # The end of the connection is the end of the answer, so that it must not look like one.
+            with pytest.raises(trio.BrokenResourceError):
+                await read_all(client)
+
+
 async def test_large_body_passes_whole_and_is_not_held_in_memory(
     stage: Stage, runner: ScriptedRunner, engine: TinyEngine
 ) -> None:

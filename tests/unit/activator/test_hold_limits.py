@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import cast
 
@@ -21,6 +21,7 @@ from spark_activator.activator.presence import Presence
 from spark_activator.activator.relay import Relay
 from spark_activator.activator.wire import ClientGone, Wire
 from spark_activator.catalog.model import Engine, Model, Source
+from spark_activator.http.rate import BUCKET
 from spark_activator.layout import Layout
 from spark_activator.protocol import FromRunner, Starting
 
@@ -88,3 +89,20 @@ async def test_client_that_sends_half_a_head_is_told(
         client.send(REQUEST[:20])
         await trio.sleep(HEAD_LIMIT + 1)
         assert client.recv(4096).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_body_that_drips_is_refused_and_wakes_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with client_of(None) as (client, clock):
+        client.send(REQUEST.replace(b"Length: 2", b"Length: 1000"))
+        began = trio.current_time()
+        while trio.current_time() < began + 2 * BUCKET:
+            await trio.sleep(5)
+            with suppress(BrokenPipeError, ConnectionResetError):
+                client.send(b" ")
+            assert clock.in_flight == 0
+        answer = client.recv(4096)
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"too slowly" in answer
