@@ -6,7 +6,7 @@
  */
 
 import crypto from 'crypto';
-import fs from 'fs';
+import files from 'files.js';
 import list from 'list.js';
 import refusal from 'refusal.js';
 
@@ -14,6 +14,7 @@ const Refused = refusal.Refused;
 
 // A thousand keys; nobody has as many, and each request reads them all.
 const LARGEST_KEYS = 256 * 1024;
+const LARGEST_HOSTS = 64 * 1024;
 
 const DIGEST = /^[0-9a-f]{64}$/;
 const LOOPBACK = /^(127\.|::1$|::ffff:127\.|unix:)/;
@@ -83,7 +84,7 @@ function admit(r) {
         return {key: '', models: [], admin: false};
     }
     found = byKey(r);
-    if (!/^[A-Z]+ \//.test(r.variables.request)) {
+    if (target(r).charAt(0) !== '/') {
         // `GET http://elsewhere/` names a second host.
         throw new Refused('invalid_request', "expected a path that begins with '/' as the request's target");
     }
@@ -96,6 +97,13 @@ function admit(r) {
             + '(add it to origins in host.yaml, then run: sudo spark-model apply)');
     }
     return found;
+}
+
+/* What is behind the method; in an error's page `r.method` is no longer the client's. */
+function target(r) {
+    const request = r.variables.request;
+
+    return request.slice(request.indexOf(' ') + 1);
 }
 
 /* The caller by his key; anybody on this machine where there are no keys. */
@@ -151,18 +159,13 @@ function readKeys(r) {
     let text, lines;
 
     try {
-        if (fs.statSync(r.variables.spark_keys).size > LARGEST_KEYS) {
-            throw new Error('it has over ' + LARGEST_KEYS + ' bytes');
-        }
-        text = fs.readFileSync(r.variables.spark_keys, 'utf8');
+        text = files.read(r.variables.spark_keys, LARGEST_KEYS);
     } catch (e) {
-        if (e.code === 'ENOENT') {
-            return undefined;
-        }
         r.error('Failed to read ' + r.variables.spark_keys + ', nobody is let in: ' + e.message);
         return [];
     }
-    lines = text.split('\n').filter((line) => line.trim() !== '' && line.trim().charAt(0) !== '#');
+    lines = (text || '').split('\n')
+        .filter((line) => line.trim() !== '' && line.trim().charAt(0) !== '#');
     return lines.length === 0 ? undefined : lines.map(readKey).filter((key) => key !== undefined);
 }
 
@@ -221,12 +224,10 @@ function hostAllowed(r) {
 
 function hostsOfTheOwner(r) {
     try {
-        return fs.readFileSync(r.variables.spark_hosts, 'utf8').split('\n')
+        return (files.read(r.variables.spark_hosts, LARGEST_HOSTS) || '').split('\n')
             .map((line) => line.split('#')[0].trim().toLowerCase().replace(/\.$/, ''));
     } catch (e) {
-        if (e.code !== 'ENOENT') {
-            r.error('Failed to read ' + r.variables.spark_hosts + ', ignoring: ' + e.message);
-        }
+        r.error('Failed to read ' + r.variables.spark_hosts + ', ignoring: ' + e.message);
         return [];
     }
 }

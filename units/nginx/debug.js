@@ -5,6 +5,7 @@
  */
 
 import access from 'access.js';
+import files from 'files.js';
 import fs from 'fs';
 import list from 'list.js';
 import refusal from 'refusal.js';
@@ -199,11 +200,10 @@ function history(r, model, most) {
     const file = r.variables.spark_history + '/' + model.name + '.jsonl';
 
     try {
-        return tail(file, most).split('\n').map(object).filter((entry) => entry !== undefined);
+        return files.stat(file) === undefined ? []
+            : tail(file, most).split('\n').map(object).filter((entry) => entry !== undefined);
     } catch (e) {
-        if (e.code !== 'ENOENT') {
-            r.error('Failed to read ' + file + ', ignoring: ' + e.message);
-        }
+        r.error('Failed to read ' + file + ', ignoring: ' + e.message);
         return [];
     }
 }

@@ -22,8 +22,12 @@ function isForm(r) {
 /* The value of the field `model`, undefined where there is none. */
 function modelOf(body, contentType) {
     const delimiter = '--' + boundary(contentType);
-    let at = opening(body, delimiter), parts = 0, model, head, end, value;
+    let at, parts = 0, model, head, end, value;
 
+    if (body.length === 0) {
+        throw new SyntaxError('it is empty');
+    }
+    at = opening(body, delimiter);
     for (;;) {
         at += delimiter.length;
         if (ascii(body, at, 2) === '--') {

@@ -6,6 +6,7 @@
  * so is looked for in the parsed whole, which takes ten times as long.
  */
 
+import files from 'files.js';
 import fs from 'fs';
 import refusal from 'refusal.js';
 
@@ -87,6 +88,11 @@ function find(known, name) {
     return searched(known, name) || among(all(known), name);
 }
 
+/* Whether some model has that plain word for a name, most likely. */
+function mentions(known, word) {
+    return known.bytes.indexOf('"' + word + '"') >= 0;
+}
+
 function among(models, name) {
     const having = models.filter((model) => model.names.indexOf(name) >= 0);
     const enabled = having.filter((model) => model.enabled === true);
@@ -117,7 +123,7 @@ function line(text) {
     let value, name;
 
     try {
-        value = JSON.parse('{' + text.replace(/,$/, '') + '}');
+        value = JSON.parse('{' + (text.endsWith(',') ? text.slice(0, -1) : text) + '}');
     } catch (e) {
         return undefined;
     }
@@ -163,15 +169,8 @@ function searchedNames(known, start) {
  * whoever has just enabled a model must not be told to enable it.
  */
 function listens(r, model) {
-    if (model.enabled === true) {
-        return true;
-    }
-    try {
-        fs.accessSync(r.variables.spark_markers + '/' + model.name);
-        return true;
-    } catch (e) {
-        return false;
-    }
+    return model.enabled === true
+        || files.stat(r.variables.spark_markers + '/' + model.name) !== undefined;
 }
 
-export default { read, all, find, setting, origins, longestName, listens };
+export default { read, all, find, mentions, setting, origins, longestName, listens };

@@ -75,7 +75,8 @@ function listed(r, known, who, name) {
 
 /* The same, or what `auto` means on that path. */
 function wanted(r, known, who, name, path) {
-    if (name === auto.NAME && list.find(known, name) === undefined) {
+    // A model may have that name; to parse the list for it is not worth it.
+    if (name === auto.NAME && !(list.mentions(known, name) && list.find(known, name))) {
         return auto.choose(r, known, who, path);
     }
     return listed(r, known, who, name);

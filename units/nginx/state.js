@@ -3,7 +3,11 @@
  * (spark_activator/state.py).  Looking at them never wakes anybody.
  */
 
+import files from 'files.js';
 import fs from 'fs';
+
+// One line of a few hundred bytes.
+const LARGEST = 64 * 1024;
 
 // On the way to ready, the furthest first.
 const COMING = ['warmup', 'graphs', 'compile', 'weights', 'container', 'memory', 'queued'];
@@ -11,20 +15,19 @@ const COMING = ['warmup', 'graphs', 'compile', 'weights', 'container', 'memory',
 /* The state of one model; undefined where no runner is there. */
 function read(r, name) {
     const file = r.variables.spark_states + '/' + name + '.json';
-    let state;
+    let text, state;
 
     try {
-        state = JSON.parse(fs.readFileSync(file, 'utf8'));
+        text = files.read(file, LARGEST);
+        state = text === undefined ? null : JSON.parse(text);
         if (state === null || typeof state.phase !== 'string' || typeof state.since !== 'number') {
             return undefined;
         }
         // Written anew at each edge between idle and busy.
-        state.changed = fs.statSync(file).mtimeMs;
+        state.changed = files.stat(file).mtimeMs;
         return state;
     } catch (e) {
-        if (e.code !== 'ENOENT') {
-            r.error('Failed to read ' + file + ', ignoring: ' + e.message);
-        }
+        r.error('Failed to read ' + file + ', ignoring: ' + e.message);
         return undefined;
     }
 }
@@ -32,16 +35,14 @@ function read(r, name) {
 /* The states of all models that have one, by name. */
 function all(r) {
     const found = {};
-    let files = [];
+    let names = [];
 
     try {
-        files = fs.readdirSync(r.variables.spark_states);
+        names = fs.readdirSync(r.variables.spark_states);
     } catch (e) {
-        if (e.code !== 'ENOENT') {
-            r.error('Failed to read ' + r.variables.spark_states + ', ignoring: ' + e.message);
-        }
+        r.error('Failed to read ' + r.variables.spark_states + ', ignoring: ' + e.message);
     }
-    files.forEach((file) => {
+    names.forEach((file) => {
         const name = file.endsWith('.json') && file.charAt(0) !== '.' ? file.slice(0, -5) : '';
         const state = name === '' ? undefined : read(r, name);
 

@@ -128,7 +128,7 @@ class Nginx:
 
     def __init__(self, directory: Path, *, configuration: str | None = None) -> None:
         self.directory = directory
-        self.port = free_port()
+        self.port = _free_port()
         self.run = directory / "run"
         self.routes = self.run / "nginx/routes.json"
         self.routes.parent.mkdir(parents=True)
@@ -241,7 +241,7 @@ def as_the_unit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
 
 
-def free_port() -> int:
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -297,8 +297,8 @@ def nginx(instance: Nginx, story: Upstream, echo: Upstream) -> Nginx:
         {
             "story": entry("story", story.port, "openai/gpt-story", "story-precise"),
             "echo": entry("echo", echo.port),
-            "resting": entry("resting", free_port(), "rest:7b", enabled=False),
-            "gone": entry("gone", free_port()),
+            "resting": entry("resting", _free_port(), "rest:7b", enabled=False),
+            "gone": entry("gone", _free_port()),
         }
     )
     return instance
@@ -313,3 +313,9 @@ def make_nginx(tmp_path: Path) -> type[Nginx]:
 @pytest.fixture
 def make_entry() -> Callable[..., dict]:
     return entry
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """Return a port on which nobody listens."""
+    return _free_port

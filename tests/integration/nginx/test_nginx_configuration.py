@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from spark_activator.activator.connection import HOLD_LIMIT
+from spark_activator.catalog.model import Timeouts
+
 UNITS = Path(__file__).parents[3] / "units/nginx"
 PLACEHOLDERS = {"@SHARE@", "@RUN@", "@CONFIG@", "@STATE@", "@TEMP@", "@PORT@", "@USER@"}
 
@@ -29,6 +32,18 @@ def test_placeholders_are_those_that_are_documented():
 
     assert set(re.findall(r"@[A-Z_]+@", text)) == PLACEHOLDERS
     assert set(re.findall(r"@[A-Z_]+@", page)) == PLACEHOLDERS
+
+
+def test_nginx_waits_longer_than_anything_that_it_waits_for():
+    text = (UNITS / "proxy.conf").read_text()
+    hours = {name: int(value) for name, value in re.findall(r"proxy_(read|send)_timeout (\d+)h;", text)}
+    patience = min(hours.values()) * 3600
+
+    assert set(hours) == {"read", "send"}
+    # A start may take as long as this, and then the answer as long as one that
+    # fills a context of 131072 tokens at 2 a second.
+    assert patience > Timeouts().start + 131072 / 2
+    assert patience > HOLD_LIMIT
 
 
 def test_snippet_in_an_nginx_of_the_owner(make_nginx, make_entry, story, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from spark_activator.catalog.names import CLIENT_NAME
 
 UNITS = Path(__file__).parents[3] / "units/nginx"
+FRAMING = ("Content-Length", "Transfer-Encoding")
 # Bodies of more than 1 MiB are scanned, smaller ones parsed.
 FILLER = "y" * 1_100_000
 
@@ -221,7 +223,28 @@ def test_chunked_body_arrives_with_its_length(nginx, echo):
 
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert echo.last.body == data
-    assert "Transfer-Encoding" not in echo.last.headers
+    # One framing and no second one that could say otherwise.
+    framed = [pair for pair in echo.last.raw_headers if pair[0] in FRAMING]
+    assert framed == [("Content-Length", str(len(data)))]
+
+
+@pytest.mark.parametrize("target", ["/v1/completions", "/v1/echo/completions"])
+@pytest.mark.parametrize("chunked", [True, False])
+def test_letter_that_is_split_between_packets_arrives_whole(nginx, echo, target, chunked):
+    data = '{"model":"echo","x":"héllo 世界 🎉"}'.encode()
+    framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(data)
+    with socket.create_connection(("127.0.0.1", nginx.port), timeout=10) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        head = f"POST {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        client.sendall(head.encode() + framing + b"\r\n\r\n")
+        for byte in data:
+            client.sendall(b"1\r\n%c\r\n" % byte if chunked else b"%c" % byte)
+        client.sendall(b"0\r\n\r\n" if chunked else b"")
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+    assert echo.last.body == data
+    framed = [name for name, _ in echo.last.raw_headers if name in FRAMING]
+    assert framed == ["Content-Length"]
 
 
 def test_http_1_0_without_a_host_is_served(nginx, story):
