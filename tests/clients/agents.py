@@ -6,9 +6,11 @@ finds an account of this machine's user nor asks the world for anything.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +18,8 @@ from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 BIN = CACHE / "spark-activator-tests/npm/node_modules/.bin"
+# Of the environment that has LiteLLM.
+PYTHON = CACHE / "spark-activator-tests/clients/bin/python"
 # What the shell tool of an agent is told to do, and what shows that it did.
 TOUCHED = "touched-by-the-agent"
 # OpenCode puts an argument with a space in it into quotes.
@@ -169,6 +173,13 @@ def start(turn: Turn, home: Path) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End it, with all that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def touched(home: Path) -> bool:

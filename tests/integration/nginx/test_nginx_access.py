@@ -234,7 +234,9 @@ def test_without_keys_only_this_machine_is_served(make_nginx, make_entry, story,
 def test_script_that_fails_lets_nobody_in(make_nginx, make_entry, story, tmp_path):
     nginx = make_nginx(tmp_path)
     script = tmp_path / "share/access.js"
-    script.write_text(script.read_text().replace("function admit(r) {", "function admit(r) { oops();"))
+    script.write_text(
+        script.read_text().replace("function admit(r) {", "function admit(r) { oops();")
+    )
     with nginx.running():
         nginx.route({"story": make_entry("story", story.port)})
         story.arrived.clear()

@@ -356,7 +356,9 @@ def test_longest_name_of_a_path_wins(nginx, make_entry, story, echo, target, ser
     nginx.route({"a": make_entry("a", story.port), "x": make_entry("x", echo.port, "a/b")})
 
     nginx.ask("POST", target, {})
-    arrived = [("story", r.target) for r in story.arrived] + [("echo", r.target) for r in echo.arrived]
+    arrived = [("story", r.target) for r in story.arrived] + [
+        ("echo", r.target) for r in echo.arrived
+    ]
     assert arrived == ([(served_by, path)] if served_by else [("story", "/v1/bc/completions")])
 
 
