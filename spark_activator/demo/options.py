@@ -32,6 +32,13 @@ def parser() -> argparse.ArgumentParser:
     serving.add_argument("--host", default="127.0.0.1", help="for --port (default: %(default)s)")
     serving.add_argument("--port", type=_count, help="TCP port to serve on as well, or instead")
     serving.add_argument("--served-model-name", nargs="+", default=["demo"], metavar="NAME")
+    serving.add_argument(
+        "--serves",
+        choices=("all", "text", "pooling", "audio"),
+        default="all",
+        help="the rest of the API is not there, as with vLLM's models of one kind"
+        " (default: %(default)s)",
+    )
     serving.add_argument("--max-model-len", type=_positive, metavar="TOKENS")
     serving.add_argument(
         "--max-concurrent",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from spark_activator.demo import text
+from spark_activator.demo import text as words
 from spark_activator.demo.asked import Api, BadRequest
 
 # Of a tool that the client wants called, whichever it is.
@@ -18,25 +18,23 @@ class Prompt:
 
     Attributes:
         parts: The texts of all messages.
-        last: Whether what was said last is a tool's result: it is answered by text.
+        last: What was said last by anybody but the system: all that the demo
+            engine remembers.
+        answers_tool: Whether that is a tool's result, which is answered by text.
         tools: Names of the functions that may be called.
         forced: The one that must be called, `ANY`, or None.
     """
 
     parts: list[str]
+    last: str
     answers_tool: bool = False
     tools: tuple[str, ...] = ()
     forced: str | None = None
 
     @property
-    def last(self) -> str:
-        """What was said last: all that the demo engine remembers."""
-        return self.parts[-1]
-
-    @property
     def length(self) -> int:
         """The number of tokens."""
-        return sum(text.count_tokens(part) for part in self.parts)
+        return sum(words.count_tokens(part) for part in self.parts)
 
 
 def read(body: dict[str, Any], api: Api) -> Prompt:
@@ -51,16 +49,19 @@ def read(body: dict[str, Any], api: Api) -> Prompt:
         case Api.MESSAGES:
             return _messages(body)
         case Api.COMPLETIONS:
-            return Prompt([_completion(body)])
+            text = _completion(body)
+            return Prompt([text], text)
         case _:
             return _chat(body)
 
 
 def _chat(body: dict[str, Any]) -> Prompt:
     messages = _list_of_messages(body.get("messages"))
+    last = _last(messages)
     return Prompt(
         [_content(message.get("content")) for message in messages],
-        answers_tool=messages[-1]["role"] in ("tool", "function"),
+        _content(last.get("content")),
+        answers_tool=last["role"] in ("tool", "function"),
         **_tools(body, "function"),
     )
 
@@ -68,9 +69,10 @@ def _chat(body: dict[str, Any]) -> Prompt:
 def _messages(body: dict[str, Any]) -> Prompt:
     messages = _list_of_messages(body.get("messages"))
     parts = [_content(message.get("content")) for message in messages]
-    last = messages[-1]["content"]
+    last = _last(messages).get("content")
     return Prompt(
         [_content(body.get("system")), *parts],
+        _content(last),
         answers_tool=isinstance(last, list)
         and any(part.get("type") == "tool_result" for part in last),
         **_tools(body, None),
@@ -87,9 +89,11 @@ def _responses(body: dict[str, Any]) -> Prompt:
         raise BadRequest("input: expected objects")
     said = [item for item in given if item.get("type") not in ("reasoning", "function_call")]
     parts = [_content(item.get("content", item.get("output"))) for item in said or given]
+    last = _last(said or given)
     return Prompt(
         [_content(body.get("instructions")), *parts],
-        answers_tool=str(given[-1].get("type")).endswith("call_output"),
+        _content(last.get("content", last.get("output"))),
+        answers_tool=str(last.get("type")).endswith("call_output"),
         **_tools(body, None),
     )
 
@@ -101,6 +105,12 @@ def _list_of_messages(messages: object) -> list[dict[str, Any]]:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise BadRequest("messages: expected objects with a role")
     return messages
+
+
+def _last(messages: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what was said last; agents put what the system says behind it."""
+    said = [one for one in messages if one.get("role") not in ("system", "developer")]
+    return (said or messages)[-1]
 
 
 def _content(content: object) -> str:

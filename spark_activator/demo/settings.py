@@ -37,6 +37,7 @@ class Settings:
     host: str
     port: int | None
     names: tuple[str, ...]
+    serves: str
     phase_times: dict[str, float]
     shards: int
     text: str

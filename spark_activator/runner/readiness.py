@@ -2,15 +2,18 @@
 
 `/health` alone says little: engines answer it while they are dead or serve
 another model.  So the three questions are asked in this order, each over a
-connection of its own.
+connection of its own.  An engine that has no tokens to make is asked for what
+its kind of model gives: numbers, or words for a second of silence.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import struct
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import h11
 import trio
@@ -28,6 +31,9 @@ UNHEALTHY_POLL = 0.25
 # /health and /v1/models are answered from memory; an engine that compiles may
 # keep its loop busy for a while.
 ANSWER_LIMIT = 10.0
+JSON: Final = "application/json"
+# Of a form that holds a name and silence.
+_BOUNDARY: Final = "spark-silence"
 # Of an answer that says something unexpected, this much is kept.
 MAX_BODY = 1 << 20
 
@@ -67,21 +73,14 @@ async def check_model(parent: Path, activation: str, model: Model) -> None:
 
 
 async def generate_token(parent: Path, activation: str, model: Model) -> None:
-    """Return when the engine has generated one token; the caller sets the deadline.
+    """Return when the engine has answered one request of its kind; the caller sets the deadline.
 
     Raises:
-        EngineFailed: It answered with anything else.
+        EngineFailed: It answered them all with anything else.
     """
-    common: dict[str, Any] = {"model": model.name, "max_tokens": 1, "temperature": 0}
-    chat = {**common, "messages": [{"role": "user", "content": "1"}]}
-    # Chat is what clients use; a base model without a chat template refuses it
-    # with a 4xx and can only complete.
-    for path, body in (
-        ("/v1/chat/completions", chat),
-        ("/v1/completions", {**common, "prompt": "1"}),
-    ):
+    for path, kind, body in _first_requests(model.name):
         try:
-            status, answer = await ask(parent, activation, "POST", path, json.dumps(body).encode())
+            status, answer = await ask(parent, activation, "POST", path, body, kind)
         except NoAnswer as error:
             logger.error("The engine did not answer its first request: %s", error)
             raise _cannot_generate(model) from error
@@ -93,6 +92,38 @@ async def generate_token(parent: Path, activation: str, model: Model) -> None:
     raise _cannot_generate(model)
 
 
+def _first_requests(name: str) -> Iterator[tuple[str, str, bytes]]:
+    """Yield requests until one suits the model: path, content type and body."""
+    common: dict[str, Any] = {"model": name, "max_tokens": 1, "temperature": 0}
+    # Chat is what clients use; a base model without a chat template refuses it
+    # with a 4xx and can only complete.  Models that embed, rank or listen have
+    # neither: then these paths are not there.
+    for path, body in (
+        ("chat/completions", {**common, "messages": [{"role": "user", "content": "1"}]}),
+        ("completions", {**common, "prompt": "1"}),
+        ("embeddings", {"model": name, "input": "1"}),
+        ("score", {"model": name, "text_1": "1", "text_2": "1"}),
+    ):
+        yield f"/v1/{path}", JSON, json.dumps(body).encode()
+    fields = {"model": name, "language": "en", "max_completion_tokens": "1"}
+    form = b"".join(_field(f'name="{key}"', value.encode()) for key, value in fields.items())
+    form += _field('name="file"; filename="silence.wav"', _silence())
+    kind = f"multipart/form-data; boundary={_BOUNDARY}"
+    yield "/v1/audio/transcriptions", kind, form + f"--{_BOUNDARY}--\r\n".encode()
+
+
+def _field(name: str, value: bytes) -> bytes:
+    head = f"--{_BOUNDARY}\r\nContent-Disposition: form-data; {name}\r\n\r\n"
+    return head.encode() + value + b"\r\n"
+
+
+def _silence() -> bytes:
+    """A second of it, with 16-bit samples of 16 kHz as such models want them."""
+    rate, size = 16000, 32000
+    head = struct.pack("<4sIHHIIHH4sI", b"fmt ", 16, 1, 1, rate, size, 2, 16, b"data", size)
+    return b"RIFF" + struct.pack("<I", 4 + len(head) + size) + b"WAVE" + head + bytes(size)
+
+
 def _cannot_generate(model: Model) -> EngineFailed:
     name = model.name
     return EngineFailed(
@@ -101,7 +132,7 @@ def _cannot_generate(model: Model) -> EngineFailed:
 
 
 async def ask(
-    parent: Path, activation: str, method: str, path: str, body: bytes = b""
+    parent: Path, activation: str, method: str, path: str, body: bytes = b"", kind: str = JSON
 ) -> tuple[int, bytes]:
     """Send one request to the engine and return status and body.
 
@@ -113,7 +144,7 @@ async def ask(
     except OSError as error:
         raise NoAnswer(str(error)) from error
     try:
-        return await _exchange(stream, method, path, body)
+        return await _exchange(stream, method, path, body, kind)
     except (h11.RemoteProtocolError, trio.BrokenResourceError) as error:
         raise NoAnswer(str(error)) from error
     finally:
@@ -121,13 +152,13 @@ async def ask(
 
 
 async def _exchange(
-    stream: trio.SocketStream, method: str, path: str, body: bytes
+    stream: trio.SocketStream, method: str, path: str, body: bytes, kind: str
 ) -> tuple[int, bytes]:
     connection = h11.Connection(h11.CLIENT)
     headers = [
         ("Host", "localhost"),
         ("Connection", "close"),
-        ("Content-Type", "application/json"),
+        ("Content-Type", kind),
         ("Content-Length", str(len(body))),
     ]
     sent = connection.send(h11.Request(method=method, target=path, headers=headers)) or b""

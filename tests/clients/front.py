@@ -6,39 +6,70 @@ them.  Clients talk to nginx on a port of the loopback.
 
 from __future__ import annotations
 
-import importlib.util
+import os
 import re
+import shutil
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from runner_world import Unit, World, opened, process_model
+from runner_world import Unit, World, opened, process_model, until
 
 from spark_activator.catalog.model import Model, Timeouts
 from spark_activator.render.routes import routes
 
-ROOT = Path(__file__).parents[2]
+UNITS = Path(__file__).parents[2] / "units/nginx"
 # What an engine of tests holds; all models fit together.
 BUDGET = 1 << 30
 
 
-def _nginx() -> ModuleType:
-    # It is a conftest: pytest imports those by itself, under names of its own.
-    file = ROOT / "tests/integration/nginx/conftest.py"
-    spec = importlib.util.spec_from_file_location("nginx_process", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # dataclasses look their module up.
-    import sys
+class Nginx:
+    """nginx with the configuration of spark-nginx.service, on the world's directories."""
 
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    def __init__(self, world: World) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port: int = probe.getsockname()[1]
+        layout = world.layout
+        share, temporary = layout.share / "nginx", world.root / "nginx-temp"
+        for directory in (share, temporary, layout.config, layout.state, layout.run / "nginx"):
+            directory.mkdir(parents=True, exist_ok=True)
+        settings = {
+            "SHARE": share,
+            "CONFIG": layout.config,
+            "RUN": layout.run,
+            "STATE": layout.state,
+            "TEMP": temporary,
+            "PORT": self.port,
+            # Without it root's workers are nobody's, who may not look into our directories.
+            "USER": "user root;" if os.geteuid() == 0 else "",
+        }
+        for file in UNITS.iterdir():
+            filled = re.sub(r"@([A-Z]+)@", lambda found: str(settings[found[1]]), file.read_text())
+            (share / file.name).write_text(filled)
+        self.log = world.root / "nginx.log"
+        command = [
+            shutil.which("nginx") or "/usr/sbin/nginx",
+            "-e", "stderr", "-c", str(share / "nginx.conf"), "-g", "daemon off;",
+        ]  # fmt: skip
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(command, stderr=log)
+        until(self._listens, what="nginx does not listen")
+
+    def _listens(self) -> bool:
+        assert self._process.poll() is None, self.log.read_text()
+        try:
+            socket.create_connection(("127.0.0.1", self.port)).close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait()
 
 
 class Port(Unit):
@@ -53,32 +84,19 @@ class Port(Unit):
         self.port: int = self._listener.getsockname()[1]
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A line of an engine's log.
-
-    Attributes:
-        at: When it was read, by the wall clock.
-    """
-
-    at: float
-    line: str
-
-
 class Front:
     """The whole stack; `url` is what a client is configured with."""
 
-    def __init__(self, world: World, nginx: Any) -> None:
+    def __init__(self, world: World, nginx: Nginx) -> None:
         self.world = world
-        self.nginx = nginx
         self.url = f"http://127.0.0.1:{nginx.port}"
         self.ports: dict[str, Port] = {}
         self._models: dict[str, Model] = {}
 
-    def serve(self, name: str, *options: str, start: float = 60, **changes: Any) -> Model:
-        """Have the demo engine under *name* behind nginx, not started yet."""
-        model = process_model(name, *options)
-        timeouts = Timeouts(idle=120, stall=60, start=start, drain=5)
+    def serve(self, name: str, *options: str, load: float = 2, **changes: Any) -> Model:
+        """Have the demo engine under *name* behind nginx, not started; it loads for *load* s."""
+        model = process_model(name, "--load-time", str(load), *options)
+        timeouts = Timeouts(idle=300, stall=60 + load, start=60 + 4 * load, drain=5)
         port = Port(self.world, name)
         model = replace(model, port=port.port, timeouts=timeouts, **changes)
         # What the engine's frozen file says is read by both processes.
@@ -86,7 +104,10 @@ class Front:
         port.start()
         self.ports[name] = port
         self._models[name] = model
-        self.nginx.routes.write_text(routes(self._models.values(), list(self._models)))
+        list_of_models = routes(self._models.values(), list(self._models))
+        beside = self.world.layout.routes_file.with_suffix(".new")
+        beside.write_text(list_of_models)
+        beside.replace(self.world.layout.routes_file)
         return model
 
     def engine(self, name: str, path: str) -> str:
@@ -115,6 +136,10 @@ class Front:
     def starts(self, name: str) -> int:
         """How many engines were started for *name*."""
         return self.log(name).count("Demo engine, serving")
+
+    def engine_log(self, name: str) -> list[str]:
+        """What the engine of *name* printed."""
+        return (self.world.root / f"engine-{name}.log").read_text().splitlines()
 
     def log(self, name: str) -> str:
         """What was logged for *name*: activator, runner and engine."""
@@ -147,12 +172,11 @@ def front(root: Path) -> Iterator[Front]:
     """Have it below *root*, whose name has to be short."""
     with opened(root) as world:
         world.share(replace(world.host, budget=BUDGET, pace=0.01))
-        directory = root / "nginx"
-        directory.mkdir()
-        with _nginx().Nginx(directory).running() as nginx:
-            stack = Front(world, nginx)
-            try:
-                yield stack
-            finally:
-                for port in stack.ports.values():
-                    port.stop()
+        nginx = Nginx(world)
+        stack = Front(world, nginx)
+        try:
+            yield stack
+        finally:
+            nginx.close()
+            for port in stack.ports.values():
+                port.stop()

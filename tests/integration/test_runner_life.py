@@ -213,6 +213,15 @@ def test_engine_that_cannot_generate_is_not_ready_unless_nobody_probes(world: Wo
     start(world, "b").wait(Ready)
 
 
+@pytest.mark.parametrize("kind", ["text", "pooling", "audio"])
+def test_engine_that_serves_one_kind_of_model_is_asked_what_it_serves(
+    world: World, kind: str
+) -> None:
+    # vLLM has no chat for models that embed, rank or listen.
+    world.runner(process_model("a", "--serves", kind))
+    start(world, "a").wait(Ready)
+
+
 def test_broken_frozen_model_refuses_that_model_alone(world: World) -> None:
     unit = world.runner(process_model("a"))
     world.layout.frozen("a").write_text("{")
