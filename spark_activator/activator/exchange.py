@@ -206,6 +206,10 @@ class Exchange:
         else:
             told = head.for_downstream(self._request_id, self._changed)
             await self._client.send_all(with_fields(told, self._fields) + rest)
+        return await self._copy()
+
+    async def _copy(self) -> bool:
+        """Copy the answer while the request's body lasts; return whether it goes on."""
         while self._left and not self._body_over:
             try:
                 data = await self._upstream.receive(min(self._left, PIECE))

@@ -36,7 +36,8 @@ def test_placeholders_are_those_that_are_documented():
 
 def test_nginx_waits_longer_than_anything_that_it_waits_for():
     text = (UNITS / "proxy.conf").read_text()
-    hours = {name: int(value) for name, value in re.findall(r"proxy_(read|send)_timeout (\d+)h;", text)}
+    found = re.findall(r"proxy_(read|send)_timeout (\d+)h;", text)
+    hours = {name: int(value) for name, value in found}
     patience = min(hours.values()) * 3600
 
     assert set(hours) == {"read", "send"}

@@ -77,7 +77,10 @@ def test_state_of_models_that_are_busy_kept_or_on_their_way(debug):
     running = {one["name"]: one for one in debug.ask("GET", "/debug/state").json["running"]}
 
     assert (running["story"]["inFlight"], running["story"]["idleSec"]) == (2, 0)
-    assert (running["echo"]["willAutoStop"], running["echo"]["timeUntilReleaseSec"]) == (False, None)
+    assert (running["echo"]["willAutoStop"], running["echo"]["timeUntilReleaseSec"]) == (
+        False,
+        None,
+    )
     assert (running["big"]["startedAt"], running["big"]["willAutoStop"]) == (None, False)
     assert (running["big"]["position"], running["big"]["waitingFor"]) == (1, "the GPU")
 
