@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from spark_activator.errors import Refusal
+from spark_activator.http import websocket
 from spark_activator.http.caller import Caller
 from spark_activator.http.head import KEY_FIELDS, Head
 from spark_activator.http.hosts import is_local, values
@@ -185,7 +186,9 @@ def _presented(head: Head) -> list[str]:
         sent = values(head, name)
         if len(sent) == 1 and sent[0]:
             found.append(sent[0])
-    return found
+    # Pages that open a WebSocket cannot send any of these.
+    offered = websocket.credential(head)
+    return found if offered is None else [*found, offered]
 
 
 def _is_from_here(head: Head, peer: str) -> bool:

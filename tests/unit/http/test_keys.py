@@ -65,6 +65,7 @@ def test_without_keys_a_proxy_of_this_machine_brings_nobody_in(hops: str) -> Non
         f"Authorization: BEARER   {SECRET} ",
         f"X-Api-Key: {SECRET}",
         f"api-key: {SECRET}",
+        f"Sec-WebSocket-Protocol: realtime, openai-insecure-api-key.{SECRET}",
     ],
 )
 @pytest.mark.parametrize("peer", ["127.0.0.1", "172.17.0.2"])
