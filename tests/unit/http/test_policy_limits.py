@@ -191,6 +191,19 @@ class TestEstimate:
         fields = chat({"role": "", "content": [image]})
         assert self.of(fields, Endpoint.MESSAGES) == 520 + 1500
 
+    @pytest.mark.parametrize(
+        "kind", ["image_url", "input_image", "input_audio", "audio_url", "document", "input_file"]
+    )
+    def test_whatever_they_are_called(self, kind: str) -> None:
+        parts = [{"type": kind, "data": "A" * 10_000}]
+
+        assert self.of(chat({"role": "", "content": parts})) == 520 + 1500
+
+    def test_parts_without_a_type_are_known_by_what_they_have(self) -> None:
+        parts = [{"type": None, "image_url": "data:," + "A" * 10_000}, {"type": ["x"], "a": "xxxx"}]
+
+        assert self.of(chat({"role": "", "content": parts})) == 520 + 1500 + 2
+
     def test_tools_count_as_they_are_written(self) -> None:
         assert self.of({**chat(), "tools": [TOOL]}) - self.of(chat()) == -(
             -len(

@@ -157,6 +157,18 @@ class TestTools:
 
         assert refused.message.startswith(f"tools[0].parameters{where}: ")
 
+    def test_every_keyword_that_has_schemas_is_looked_into(self) -> None:
+        wrong = {"type": 1}
+        one = "additionalProperties contains else if items not propertyNames then"
+        one += " unevaluatedItems unevaluatedProperties"
+        schemas: list[dict[str, Any]] = [{key: wrong} for key in one.split()]
+        schemas += [{key: [wrong]} for key in ["allOf", "anyOf", "items", "oneOf", "prefixItems"]]
+        named = "$defs definitions dependentSchemas patternProperties properties"
+        schemas += [{key: {"a": wrong}} for key in named.split()]
+        for schema in schemas:
+            tools = [{"name": "a", "input_schema": schema}]
+            assert refusal({**HELLO, "tools": tools}).message.endswith("or a list of them"), schema
+
     def test_names_and_data_in_schemas_are_free(self) -> None:
         schema = {
             "type": ["object", "null"],
@@ -308,6 +320,17 @@ class TestMedia:
         self, fields: dict[str, Any], endpoint: str, where: str
     ) -> None:
         assert refusal(fields, Endpoint(endpoint)).message.startswith(where)
+
+    @pytest.mark.parametrize("endpoint", sorted(JSON_BODIES))
+    @pytest.mark.parametrize("inside", ["{}", '{"content": {}}', '[{"content": [{}]}]', "[[{}]]"])
+    def test_in_every_field_that_an_engine_looks_into(
+        self, endpoint: Endpoint, inside: str
+    ) -> None:
+        fields = "messages input system query documents queries items data_1 data_2 text_1 text_2"
+        for field in fields.split():
+            value = inside.replace("{}", '{"image_url": "http://a"}')
+            body = f'{{"{field}": {value}}}'
+            assert refusal(body, endpoint).code == "unsupported_media", field
 
     @pytest.mark.parametrize(
         "kind", ["image_embeds", "audio_embeds", "video_embeds", "prompt_embeds"]

@@ -291,6 +291,14 @@ class TestResponses:
         assert done == {**where, "type": done["type"], "text": "héllo", "sequence_number": 15}
         assert added["item"] == {**RESPONSE["output"][1], "content": [], "status": "in_progress"}
 
+    def test_probabilities_come_with_their_text(self) -> None:
+        part = {"type": "output_text", "text": "a", "annotations": [], "logprobs": [{"token": "a"}]}
+        item = {**RESPONSE["output"][1], "content": [part]}
+
+        told = events({**RESPONSE, "output": [item]}, Endpoint.RESPONSES)
+
+        assert [each["logprobs"] for each in told if "logprobs" in each] == [part["logprobs"]] * 2
+
     def test_arguments_are_in_their_delta_and_at_the_end(self) -> None:
         added, delta, done, finished = events(RESPONSE, Endpoint.RESPONSES)[-5:-1]
 

@@ -222,6 +222,7 @@ class TestAlternation:
         {"messages": None},
         {"messages": ["x"]},
         {"messages": [{"role": "user"}]},
+        {"messages": [user("a"), {"role": "assistant"}, system("b")]},
         {"messages": [user(7)]},
         {"messages": []},
         {"messages": [{"content": "a"}]},

@@ -73,6 +73,13 @@ class TestSetAndStrip:
     def test_another_type_is_another_value(self, value: object) -> None:
         assert sent(ask({**HELLO, "x": value}, set={"x": 1}))["x"] == 1
 
+    @pytest.mark.parametrize("here", [1, [1, 2], [True], {"a": 1}, {"a": [2]}, {"a": [1], "b": 1}])
+    def test_lists_and_objects_are_compared_to_the_last_value(self, here: object) -> None:
+        for value in ([1], {"a": [1]}):
+            assert sent(ask({**HELLO, "x": here}, set={"x": value}))["x"] == value
+            assert ask({**HELLO, "x": value}, set={"x": value}).changed == ()
+        assert ask({**HELLO, "x": 0.1}, set={"x": 0.1}).changed == ()
+
     def test_strip_takes_fields_out(self) -> None:
         decision = ask({**HELLO, "seed": 1, "user": "me"}, strip=("seed", "logit_bias"))
 

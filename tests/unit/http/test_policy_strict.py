@@ -167,3 +167,4 @@ def test_compressed_body_is_refused_by_its_head(encoding: bytes) -> None:
 
 def test_plain_body_passes_by_its_head() -> None:
     refuse_encoded([(b"host", b"gzip"), (b"content-encoding", b" Identity")])
+    refuse_encoded([(b"content-encoding", b"")])
