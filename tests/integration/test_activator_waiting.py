@@ -6,6 +6,7 @@ import json
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -325,7 +326,7 @@ async def test_opened_streams_cost_little_and_all_are_answered(
     chunked = b"transfer-encoding: chunked\r\n\r\n"
     await start_engine(stage, nursery, ENGINE_HEAD + chunked + CHUNKS)
     clients: list[Stream] = []
-    async with stage.activator() as process:
+    async with stage.activator() as process, AsyncExitStack() as connections:
 
         def memory() -> int:
             """KiB."""
@@ -335,9 +336,10 @@ async def test_opened_streams_cost_little_and_all_are_answered(
         await stage.get("/health")
         before = memory()
         for _ in range(count):
-            client = Stream(await stage.connect())
+            connection = await stage.connect()
+            clients.append(client := Stream(connection))
+            await connections.enter_async_context(connection)
             await client.stream.send_all(ask(messages=TELL))
-            clients.append(client)
         for client in clients:
             await client.until(b": asking")
         # What a held request costs anyway: 12 KiB, measured.
