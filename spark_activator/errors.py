@@ -145,13 +145,25 @@ class EngineFailed(SparkError):
         code: A key of `REFUSALS`.
         message: For clients: says what to do, without internals.
         retry_after: Seconds; None takes the code's own.
+        holder: Who has the memory, where that is why.
+        due: When it goes, CLOCK_BOOTTIME, where that is known.
     """
 
-    def __init__(self, code: str, message: str, *, retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        retry_after: int | None = None,
+        holder: str | None = None,
+        due: float | None = None,
+    ) -> None:
         assert code in REFUSALS, code
         super().__init__(message)
         self.code = code
         self.retry_after = retry_after
+        self.holder = holder
+        self.due = due
 
 
 class Refusal(SparkError):

@@ -49,12 +49,20 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """Waiting for the lease: *position* 1 is next; *ahead* names who is before us or holds it."""
+    """Waiting for the lease: *position* 1 is next; *ahead* names who is before us or holds it.
+
+    Of who holds it and is in the way, stamps of CLOCK_BOOTTIME: *since* when it serves,
+    *idle_since* when its last request ended, *due* when it goes at the latest.
+    """
 
     type: ClassVar[str] = "queued"
     position: int
     ahead: tuple[str, ...] = ()
     eta: float | None = None
+    holder: str | None = None
+    since: float | None = None
+    idle_since: float | None = None
+    due: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +93,17 @@ class Yield:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The engine is not coming: *code* is a key of `errors.REFUSALS`, *retry_after* seconds."""
+    """The engine is not coming: *code* is a key of `errors.REFUSALS`, *retry_after* seconds.
+
+    *holder* has the memory, until *due* (CLOCK_BOOTTIME), where that is why and known.
+    """
 
     type: ClassVar[str] = "failed"
     code: str
     message: str
     retry_after: int | None = None
+    holder: str | None = None
+    due: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +177,7 @@ _SHAPES: dict[str, tuple[type, ...]] = {
     "int | None": (int, type(None)),
     "float | None": (float, int, type(None)),
     "str": (str,),
+    "str | None": (str, type(None)),
     "bool": (bool,),
     "tuple[str, ...]": (list,),
     "Usage | None": (dict, type(None)),

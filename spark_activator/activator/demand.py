@@ -30,7 +30,9 @@ from spark_activator.activator.idle import IdleClock
 from spark_activator.activator.patience import Patience
 from spark_activator.activator.runnerline import RunnerLine, RunnerLost
 from spark_activator.activator.usage import Counter
+from spark_activator.activator.words import boottime
 from spark_activator.errors import REFUSALS, Refusal
+from spark_activator.http.standing import standing
 from spark_activator.layout import Layout
 from spark_activator.protocol import (
     Busy,
@@ -279,7 +281,9 @@ class Demand:
                 case Failed(code, message, retry_after):
                     code = code if code in REFUSALS else "start_failed"
                     self._clock.demand_ended()
-                    self._held.refuse(Refusal(code, message, retry_after=retry_after))
+                    headers = standing(line, boottime())
+                    refusal = Refusal(code, message, retry_after=retry_after, headers=headers)
+                    self._held.refuse(refusal)
                     return None
                 case Queued() | Starting():
                     pass

@@ -75,4 +75,9 @@ class Held:
 
 def _copy(refusal: Refusal) -> Refusal:
     # One exception raised in a thousand tasks would collect their tracebacks.
-    return Refusal(refusal.code, refusal.message, retry_after=refusal.retry_after)
+    return Refusal(
+        refusal.code,
+        refusal.message,
+        retry_after=refusal.retry_after,
+        headers=refusal.headers,
+    )

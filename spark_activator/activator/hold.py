@@ -12,10 +12,11 @@ from spark_activator.activator import opened as streams
 from spark_activator.activator.desk import Desk
 from spark_activator.activator.opened import Opened
 from spark_activator.activator.wire import ClientGone, Wire
-from spark_activator.activator.words import situation
+from spark_activator.activator.words import boottime, situation
 from spark_activator.errors import Refusal
 from spark_activator.http.answers import with_fields
 from spark_activator.http.signs import Voice
+from spark_activator.http.standing import standing
 from spark_activator.protocol import Queued, Starting
 
 T = TypeVar("T")
@@ -109,9 +110,14 @@ class Hold:
             await self.opened.go_on(answer)
 
     def _not_yet(self) -> Refusal:
-        line = self._desk.demand.line
+        line, now = self._desk.demand.line, boottime()
         eta = line.eta if isinstance(line, Queued | Starting) else None
+        if isinstance(line, Queued) and line.due is not None:
+            eta = line.due - now
         wait = None if eta is None else int(min(max(eta, RETRY_AFTER[0]), RETRY_AFTER[1]))
         return Refusal(
-            "model_loading", f"the model is not ready yet ({situation(line)})", retry_after=wait
+            "model_loading",
+            f"the model is not ready yet ({situation(line, now)})",
+            retry_after=wait,
+            headers=standing(line, now),
         )

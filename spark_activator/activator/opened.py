@@ -15,7 +15,7 @@ import trio
 
 from spark_activator.activator.stall import STALL_LIMIT
 from spark_activator.activator.wire import ClientGone, Gone, Wire
-from spark_activator.activator.words import situation
+from spark_activator.activator.words import boottime, situation
 from spark_activator.http.answers import with_fields
 from spark_activator.http.signs import Failure, Voice
 from spark_activator.protocol import FromRunner
@@ -42,7 +42,7 @@ class Herald:
     def news(self) -> str:
         """How things are, in words."""
         line = self._line()
-        return "asking for the model" if line is None else situation(line)
+        return "asking for the model" if line is None else situation(line, boottime())
 
     @contextmanager
     def telling(self, stream: Opened) -> Iterator[None]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import time
+
 from spark_activator.protocol import FromRunner, Queued, Ready, Starting, Yield
 
 
@@ -15,14 +18,14 @@ def sentence(line: FromRunner | None, *, in_flight: int, waiting: int) -> str:
     return ", ".join(words)
 
 
-def situation(line: FromRunner | None) -> str:
-    """Say what the runner said last."""
+def situation(line: FromRunner | None, now: float | None = None) -> str:
+    """Say what the runner said last; *now* is CLOCK_BOOTTIME, where what passes is of use."""
     match line:
         case None:
             return "model not asked for"
         case Queued(position, ahead, eta):
             behind = f", behind {', '.join(ahead)}" if ahead else ""
-            return f"queued: position {position}{behind}{_left(eta)}"
+            return f"queued: position {position}{behind}{_left(eta)}{_turn(line.due, now)}"
         case Starting(phase, progress, eta):
             share = "" if progress is None else f" {progress:.0%}"
             return f"starting: {phase}{share}{_left(eta)}"
@@ -36,3 +39,15 @@ def situation(line: FromRunner | None) -> str:
 
 def _left(eta: float | None) -> str:
     return "" if eta is None else f", about {eta:.0f} s left"
+
+
+def _turn(due: float | None, now: float | None) -> str:
+    # In minutes, so that it is news once a minute.
+    if due is None or now is None:
+        return ""
+    return f", its turn within {max(1, math.ceil((due - now) / 60))} min"
+
+
+def boottime() -> float:
+    """Return the clock that the runner's stamps are on."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

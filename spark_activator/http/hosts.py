@@ -45,6 +45,8 @@ EXPOSED: Final = ", ".join(
         "Retry-After",
         "X-Spark-Request-Id",
         "X-Spark-Changed",
+        "X-Spark-Phase",
+        "X-Spark-Queue-Position",
         "X-Busy-Model",
         "X-Model-Uptime-Sec",
         "X-Model-Idle-Sec",

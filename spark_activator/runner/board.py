@@ -51,24 +51,30 @@ class Board:
         activation: str | None = None,
         progress: float | None = None,
         eta: float | None = None,
-        position: int | None = None,
-        ahead: tuple[str, ...] = (),
         stopped_by: str = "",
     ) -> None:
         """Show where we are; the claims hear it too where it concerns them."""
-        now = boottime()
-        since = self.began.setdefault(phase, now)
+        since = self.began.setdefault(phase, boottime())
         state = State(
             self._name, phase, since, waiting_for, activation, self._demand.in_flight,
-            position, ahead, progress, eta, stopped_by,
+            progress=progress, eta=eta, stopped_by=stopped_by,
         )  # fmt: skip
         self._write(state)
-        if phase is Phase.QUEUED:
-            self._demand.tell(Queued(position or 1, ahead, eta))
-        elif phase in _STARTING:
+        if phase in _STARTING:
             self._demand.tell(Starting(phase, progress, None if eta is None else round(eta)))
         elif phase is Phase.READY and activation is not None:
             self._demand.tell(Ready(activation))
+
+    def show_queued(self, line: Queued, waiting_for: str) -> None:
+        """Show where we are in the queue; the claims hear *line*."""
+        since = self.began.setdefault(Phase.QUEUED, boottime())
+        in_flight = self._demand.in_flight
+        state = State(
+            self._name, Phase.QUEUED, since, waiting_for, None, in_flight,
+            line.position, line.ahead,
+        )  # fmt: skip
+        self._write(state)
+        self._demand.tell(line)
 
     def refresh(self) -> None:
         """Show the requests in flight as they are now."""

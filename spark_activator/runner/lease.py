@@ -56,6 +56,7 @@ class Ledger:
     Attributes:
         stored: Descriptors that systemd kept through our death and that are not taken back yet.
         terms: On what terms the last plan was made, None before the first.
+        seen: The leases that it was made from, by model.
 
     Args:
         layout: Where the directory is, `Layout.gpu`; it is made where it is missing.
@@ -67,6 +68,7 @@ class Ledger:
         self.directory = directory
         self.name = name
         self.terms: Terms | None = None
+        self.seen: dict[str, Lease] = {}
         self._layout = layout
         self.lease_lock = Lock(lease_lock_path(directory, name), stored_as="lease")
         self.ticket_lock = Lock(directory / f"ticket-{name}.lock", stored_as="ticket")
@@ -248,6 +250,7 @@ class Ledger:
             self._lease if lease.model == self.name and self.lease_lock.held else lease
             for lease in read_leases(self.directory)
         ]
+        self.seen = {lease.model: lease for lease in leases}
         tickets = [
             self._ticket if ticket.model == self.name and self.ticket_lock.held else ticket
             for ticket in read_tickets(self.directory)

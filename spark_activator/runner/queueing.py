@@ -7,6 +7,7 @@ from collections.abc import Callable
 from spark_activator.catalog.model import Keep, Lifecycle, Model
 from spark_activator.errors import EngineFailed
 from spark_activator.layout import Layout
+from spark_activator.protocol import Queued
 from spark_activator.runner import history
 from spark_activator.runner.board import Board
 from spark_activator.runner.demand import Demand
@@ -26,7 +27,6 @@ from spark_activator.runner.plan import (
 from spark_activator.runner.plan_values import WaiterStep
 from spark_activator.runner.refusals import refused, shown
 from spark_activator.runner.watch import DirectoryWatch
-from spark_activator.state import Phase
 
 
 def ticket_of(
@@ -131,11 +131,27 @@ class Queue:
                 tell(Why.NOBODY)
             case Refuse():
                 raise self._refused(step)
-            case Wait(position, ahead):
-                names = tuple(shown(name) for name in ahead)
-                words = f"position {position}, behind {', '.join(names)}" if names else "its turn"
-                self._board.show(Phase.QUEUED, words, position=position, ahead=names)
+            case Wait():
+                names = tuple(shown(name) for name in step.ahead)
+                place = f"position {step.position}"
+                words = f"{place}, behind {', '.join(names)}" if names else "its turn"
+                self._board.show_queued(self._queued(step, names), words)
         return False
+
+    def _queued(self, step: Wait, names: tuple[str, ...]) -> Queued:
+        """Say *step* to clients, with what is known of who is in the way."""
+        first = step.position - 1  # those before are waiters
+        lease = self._ledger.seen.get(step.ahead[first]) if first < len(step.ahead) else None
+        if lease is None:
+            return Queued(step.position, names)
+        return Queued(
+            step.position,
+            names,
+            holder=names[first],
+            since=lease.ready_since,
+            idle_since=lease.idle_since,
+            due=step.due,
+        )
 
     def _refused(self, step: Refuse) -> EngineFailed:
         terms = self._ledger.terms

@@ -18,6 +18,7 @@ def refused(ticket: Ticket, step: Refuse, *, budget: int, now: float) -> EngineF
     name = shown(ticket.model)
     size = "all" if ticket.memory is None else f"{ticket.memory / GIB:.1f} GiB"
     holders = " and ".join(f"'{shown(holder)}'" for holder in step.holders)
+    first = shown(step.holders[0]) if step.holders else None
     end, retry = "", None
     if step.until is not None:
         left = max(1.0, step.until - now)
@@ -35,12 +36,11 @@ def refused(ticket: Ticket, step: Refuse, *, budget: int, now: float) -> EngineF
             return EngineFailed("gpu_paused", words, retry_after=retry)
         case Refusal.BUSY:
             words = f"'{name}' needs {size} of memory, and {holders} would have to go, but is busy"
-            return EngineFailed("gpu_busy", words, retry_after=retry)
+            return EngineFailed("gpu_busy", words, retry_after=retry, holder=first)
         case Refusal.HELD:
             words = f"'{name}' needs {size} of memory, and {holders} keeps what it has{end}"
-            return EngineFailed(
-                "gpu_held", f"{words} (see: spark-model lease show)", retry_after=retry
-            )
+            words = f"{words} (see: spark-model lease show)"
+            return EngineFailed("gpu_held", words, retry_after=retry, holder=first, due=step.until)
 
 
 def clock(left: float) -> str:

@@ -32,7 +32,7 @@ GIVE_UP_AFTER = 20.0
 
 def failed_line(failure: EngineFailed) -> Failed:
     """Say *failure* as the protocol does."""
-    return Failed(failure.code, failure.message, failure.retry_after)
+    return Failed(failure.code, failure.message, failure.retry_after, failure.holder, failure.due)
 
 
 async def dismiss(course: Course) -> None:

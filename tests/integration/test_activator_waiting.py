@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +272,83 @@ async def test_client_that_leaves_an_opened_stream_is_not_in_flight_any_more(
         with trio.fail_after(2):
             await eventually(lambda: runner.claim and runner.claim.lines[-1]["in_flight"] == 0)
         assert not runner.claim or not runner.claim.ended
+
+
+@pytest.mark.parametrize("minor", [0, 1])
+async def test_client_that_leaves_an_opened_stream_ends_the_generation(
+    stage: Stage, runner: Steered, nursery: trio.Nursery, minor: int
+) -> None:
+    left = trio.Event()
+
+    async def answer(asked: Asked) -> None:
+        chunked = b"transfer-encoding: chunked\r\n\r\n"
+        await asked.stream.send_all(ENGINE_HEAD + chunked + CHUNKS[:14])
+        with trio.fail_after(10):
+            assert not await asked.stream.receive_some()
+        left.set()
+
+    await nursery.start(TinyEngine(stage, "0a0b0c0d", answer).serve)
+    async with stage.activator():
+        async with await stage.connect() as connection:
+            client = Stream(connection)
+            # To an old client the engine's chunks are passed by us.
+            await connection.send_all(ask(minor=minor))
+            await client.until(b": asking")
+            await runner.say(protocol.Ready("0a0b0c0d"))
+            await client.until(b"data: 1\n\n")
+        with trio.fail_after(2):
+            await left.wait()
+
+
+async def test_refusal_after_the_wait_says_where_it_stands(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    stage, runner = Stage(tmp_path, constants={"activator.hold.LIMIT": 0.5}), Steered()
+    await nursery.start(ScriptedRunner(stage.layout.runner_socket(NAME), runner).serve)
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    async with stage.activator():
+        line = protocol.Queued(2, ("b", "a"), holder="a", since=now - 90, due=now + 40.4)
+        await runner.say(line)
+        answer = await stage.ask(ask(stream=False))
+    stage.close()
+
+    assert (answer.status, answer.code) == (503, "model_loading")
+    assert 35 <= int(answer.headers["retry-after"]) <= 40
+    assert answer.headers["x-busy-model"] == "a"
+    assert answer.headers["x-spark-queue-position"] == "2"
+    assert 90 <= int(answer.headers["x-model-uptime-sec"]) <= 95
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.long)])
+async def test_opened_streams_cost_little_and_all_are_answered(
+    stage: Stage, runner: Steered, nursery: trio.Nursery, count: int
+) -> None:
+    chunked = b"transfer-encoding: chunked\r\n\r\n"
+    await start_engine(stage, nursery, ENGINE_HEAD + chunked + CHUNKS)
+    clients: list[Stream] = []
+    async with stage.activator() as process, AsyncExitStack() as connections:
+
+        def memory() -> int:
+            """KiB."""
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            return int(status.partition("VmRSS:")[2].split()[0])
+
+        await stage.get("/health")
+        before = memory()
+        for _ in range(count):
+            connection = await stage.connect()
+            clients.append(client := Stream(connection))
+            await connections.enter_async_context(connection)
+            await client.stream.send_all(ask(messages=TELL))
+        for client in clients:
+            await client.until(b": asking")
+        # What a held request costs anyway: 12 KiB, measured.
+        assert memory() - before < 2048 + 25 * count
+        await runner.say(protocol.Ready("0a0b0c0d"))
+        for client in clients:
+            await client.rest()
+
+    assert all(client.raw.endswith(CHUNKS) for client in clients)
 
 
 async def test_stop_is_told_in_an_opened_stream(stage: Stage, runner: Steered) -> None:

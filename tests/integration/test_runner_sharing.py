@@ -103,7 +103,9 @@ def test_busy_model_goes_when_the_waiter_is_old_enough(world: World) -> None:
     a = served(world, "a", in_flight=1)
     asked = time.monotonic()
     b = come(world, "b")
-    b.wait(Queued)
+    queued = b.wait(Queued)
+    assert (queued.holder, queued.since) == ("a", lease(world, "a")["ready_since"])
+    assert queued.due == pytest.approx(ticket(world, "b")["since"] + 2.7, abs=2)
 
     give_way(a)
     # A is 2.7 s; what was measured of `a` may be a little more than was assumed.
@@ -214,7 +216,7 @@ def test_reject_refuses_where_a_busy_model_would_have_to_go(world: World) -> Non
 
     refusal = come(world, "b").wait(Failed)
 
-    assert refusal.code == "gpu_busy"
+    assert (refusal.code, refusal.holder) == ("gpu_busy", "a")
     assert "'a'" in refusal.message
     a.say(Busy(0, held=0))
     b = come(world, "b")

@@ -16,10 +16,12 @@ from spark_activator.protocol import ProtocolError
     "line",
     [
         protocol.Queued(2, ("a", "b"), 1.5),
+        protocol.Queued(1, ("a",), holder="a", since=1.5, idle_since=None, due=9.0),
         protocol.Starting("weights", 0.5, 3.0),
         protocol.Ready("0a0b0c0d"),
         protocol.Yield("'other' waits"),
         protocol.Failed("start_failed", "why\nso", 7),
+        protocol.Failed("gpu_held", "why", holder="a", due=9.0),
         protocol.Stopping(),
     ],
 )
