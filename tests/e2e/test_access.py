@@ -117,6 +117,17 @@ def test_without_a_valid_key_nothing_is_started_whatever_the_entry(
             paths = ("/health", "/metrics", "/v1/models", "/v1/models/access", "/debug/state", "/x")
             asked += [("GET", entry + path) for path in paths]
             asked += [("POST", entry + path) for path in ("/debug/warm", "/debug/stop")]
+        else:
+            paths = (
+                "/v1/models",
+                "/v1/models/access",
+                "/v1/responses/r_1",
+                "/debug/state",
+                "/healthz",
+            )
+            asked += [("GET", entry + path) for path in paths]
+            paths = ("/debug/touch/access", "/v1/nowhere/completions", "/v1/access/nowhere")
+            asked += [("POST", entry + path) for path in paths]
 
     assert set(ask(stack, *asked)) == {("401", "invalid_api_key")}
     from_bridge = [request for request in asked if bridge in request[1]]
@@ -198,13 +209,18 @@ def test_who_is_not_root_is_told_to_use_sudo(stack: Stack, opened: str) -> None:
 
 
 def test_state_and_history_may_be_read_by_everybody(stack: Stack, opened: str) -> None:
-    assert ask(stack, ("POST", MODEL.url, f"x-api-key: {opened}")) == [("200", "-")]
-    read = (
-        f"cat /run/spark-activator/state/{MODEL.name}.json "
-        f"/var/lib/spark-activator/history/{MODEL.name}.jsonl"
-    )
-    stack.node.exec(read, user="spark-nginx")
-    stack.node.exec("cat /etc/spark-activator/api-keys", user="spark-nginx")
+    request = ("POST", MODEL.url, f"x-api-key: {opened}")
+    assert ask(stack, request) == [("200", "-")]
+    # An activation is written down when it is over.
+    stack.node.exec(f"spark-model stop {MODEL.name}", timeout=90)
+    assert ask(stack, request) == [("200", "-")]
+
+    for file in (
+        f"/run/spark-activator/state/{MODEL.name}.json",
+        f"/var/lib/spark-activator/history/{MODEL.name}.jsonl",
+        "/etc/spark-activator/api-keys",
+    ):
+        stack.node.exec(f"cat {file}", user="spark-nginx")
     kept = stack.node.exec("cat /etc/spark-activator/api-keys", user="spark-engine", check=False)
     assert kept.rc != 0
 
