@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 from stack import FRONT, Demo, Stack, finish, wait_for_stream
 
@@ -91,6 +94,31 @@ def test_the_list_follows_the_sockets_and_wakes_nothing(stack: Stack) -> None:
     stack.node.wait(f"{listed} | grep -q path-second")
 
     stack.wait_for_nothing(FIRST.name, SECOND.name, timeout=1)
+
+
+def test_debug_and_auto_look_at_what_runs(stack: Stack) -> None:
+    stack.wait_for_nothing(FIRST.name, SECOND.name)
+    base = "http://127.0.0.1:8009"
+
+    def look(path: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(stack.node.exec(f"curl -sf {base}{path}").out)
+        return found
+
+    assert look("/debug/state")["busyWith"] is None
+    asking = stack.asking(FIRST.url, FIRST.name, "--max-tokens", "100")
+    wait_for_stream(asking)
+    runs = look("/debug/state")["busyWith"]
+    listed = look(f"/v1/models/{FIRST.name}")
+    [told] = stack.ask(FRONT, "auto", "--max-tokens", "5")
+    finish(asking)
+
+    assert (runs["name"], runs["state"], listed["state"]) == (FIRST.name, "ready", "ready")
+    # The clock of the stamps can be read in nginx's sandbox.
+    assert 0 <= runs["uptimeSec"] < 60
+    assert told["ended"] == "complete"
+    assert look("/debug/state")["startAtMs"].keys() == {FIRST.name}
+    stack.wait_for_nothing(FIRST.name)
+    assert look(f"/debug/gpu-stats/{FIRST.name}")["stats"]["sessions"] >= 1
 
 
 def test_disable_now_leaves_nothing_even_while_it_serves(stack: Stack) -> None:

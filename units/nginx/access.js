@@ -16,6 +16,9 @@ const Refused = refusal.Refused;
 const LARGEST_KEYS = 256 * 1024;
 const LARGEST_HOSTS = 64 * 1024;
 
+// nginx takes more: spaces, a fragment, `GET http://elsewhere/`, which names a
+// second host, versions that there are not.  The activators do not.
+const REQUEST_LINE = /^[A-Z]+ \/[!-"$-~]* HTTP\/(1\.[01]|[23]\.0)$/;
 const DIGEST = /^[0-9a-f]{64}$/;
 const LOOPBACK = /^(127\.|::1$|::ffff:127\.|unix:)/;
 const IPV4 = /^\d{1,3}(\.\d{1,3}){3}$/;
@@ -84,9 +87,8 @@ function admit(r) {
         return {key: '', models: [], admin: false};
     }
     found = byKey(r);
-    if (target(r).charAt(0) !== '/') {
-        // `GET http://elsewhere/` names a second host.
-        throw new Refused('invalid_request', "expected a path that begins with '/' as the request's target");
+    if (!REQUEST_LINE.test(r.variables.request)) {
+        throw new Refused('invalid_request', "expected a request line 'METHOD /path HTTP/1.1'");
     }
     if (!hostAllowed(r)) {
         throw new Refused('invalid_host', 'the host ' + refusal.quoted(hostName(r)) + ' is not served here '
@@ -97,13 +99,6 @@ function admit(r) {
             + '(add it to origins in host.yaml, then run: sudo spark-model apply)');
     }
     return found;
-}
-
-/* What is behind the method; in an error's page `r.method` is no longer the client's. */
-function target(r) {
-    const request = r.variables.request;
-
-    return request.slice(request.indexOf(' ') + 1);
 }
 
 /* The caller by his key; anybody on this machine where there are no keys. */

@@ -5,12 +5,16 @@
 
 import fs from 'fs';
 
-/* The text of a file, undefined where there is none; raises where it has over *most* bytes. */
+/* The text of a file, undefined where there is none; raises where it is no file of at most *most* bytes. */
 function read(path, most) {
     const found = stat(path);
 
     if (found === undefined) {
         return undefined;
+    }
+    // A directory reads as an empty file for some versions of njs.
+    if (!found.isFile()) {
+        throw new Error('it is no file');
     }
     if (found.size > most) {
         throw new Error('it has over ' + most + ' bytes');

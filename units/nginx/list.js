@@ -16,7 +16,7 @@ const NEWLINE = 0x0a, QUOTE = 0x22;
 /* Read it: an object for the functions below. */
 function read(r) {
     try {
-        return {bytes: fs.readFileSync(r.variables.spark_routes), whole: undefined, r: r};
+        return {bytes: fs.readFileSync(r.variables.spark_routes), whole: undefined, found: {}, r: r};
     } catch (e) {
         throw unavailable(r, e.message);
     }
@@ -102,7 +102,17 @@ function among(models, name) {
 
 /* The same by its line; undefined says nothing. */
 function searched(known, name) {
-    const bytes = known.bytes, text = JSON.stringify(name), found = [];
+    const text = JSON.stringify(name);
+
+    if (!(text in known.found)) {
+        known.found[text] = among(linesWith(known.bytes, text), name);
+    }
+    return known.found[text];
+}
+
+/* The models of all lines that have *text* in them. */
+function linesWith(bytes, text) {
+    const found = [];
     let at = bytes.indexOf(text), begin, end, model;
 
     while (at >= 0) {
@@ -115,7 +125,7 @@ function searched(known, name) {
         }
         at = end === bytes.length ? -1 : bytes.indexOf(text, end);
     }
-    return among(found, name);
+    return found;
 }
 
 /* The model of one line, `"name":{…},`; undefined where it is none. */

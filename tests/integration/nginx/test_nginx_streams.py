@@ -2,6 +2,7 @@
 
 import json
 import queue
+import random
 import select
 import signal
 import socket
@@ -207,18 +208,28 @@ def test_cost_of_a_large_body_is_printed(nginx, echo):
         "code in messages": {"messages": [{"role": "user", "content": code}] * 36_000},
         "numbers": {"prompt": list(range(100_000, 2_600_000))},
     }
-    form = {"Content-Type": "multipart/form-data; boundary=x"}
 
-    def took(target: str, data: bytes, headers: dict[str, str]) -> float:
+    def took(method: str, target: str, data: bytes, headers: dict[str, str]) -> float:
         began = time.perf_counter()
-        assert nginx.ask("POST", target, data, headers).status == 200
+        assert nginx.ask(method, target, data, headers).status == 200
         return time.perf_counter() - began
 
-    for what, body in bodies.items():
-        data = json.dumps({**body, "model": "echo"}).encode()
-        # Interleaved; by path as a form is the way on which no body is searched.
+    form = {"Content-Type": "multipart/form-data; boundary=1f2e3d4c5b6a"}
+    field = b'--1f2e3d4c5b6a\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+    sound = b"%s%s--1f2e3d4c5b6a--\r\n" % (
+        field % (b"file", random.Random(1).randbytes(20_000_000)),
+        field % (b"model", b"echo"),
+    )
+    sent = [
+        (what, json.dumps({**body, "model": "echo"}).encode(), {}) for what, body in bodies.items()
+    ]
+    for what, data, headers in [*sent, ("a sound in a form", sound, form)]:
+        # Interleaved; DELETE as the method whose body is not searched.
         rounds = [
-            (took("/v1/echo/completions", data, form), took("/v1/completions", data, {}))
+            (
+                took("DELETE", "/v1/echo/completions", data, headers),
+                took("POST", "/v1/completions", data, headers),
+            )
             for _ in range(5)
         ]
         by_path, by_body = (statistics.median(column) for column in zip(*rounds, strict=True))

@@ -12,7 +12,8 @@ UNITS = Path(__file__).parents[3] / "units/nginx"
 def certificate(directory: Path) -> None:
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-         "-nodes", "-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+         "-nodes", "-days", "1", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost",
          "-keyout", directory / "tls.key", "-out", directory / "tls.pem"],
         check=True, capture_output=True,
     )  # fmt: skip
