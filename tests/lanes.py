@@ -7,6 +7,7 @@ those of the last lane while nothing else runs.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from xdist.scheduler import LoadScopeScheduling
@@ -17,8 +18,10 @@ ALONE = "alone"
 # Installing and taking away again.  The tour looks for its remains anywhere on the
 # machine, those of a tour in a node as well.
 TOUR = "tour"
-# One node, one GPU to share, and a witness of all that happens there.
+# One node, one GPU to share, and a witness of all that happens there.  Most of their
+# time they wait for a start or an idle exit, so that there is a second node.
 NODE = "node"
+NODE_2 = NODE if "SPARK_TEST_NODE" in os.environ else "second node"
 # One nginx or one image for all tests of a module.
 MODULE = "module"
 
@@ -27,8 +30,16 @@ LANES = {
     "tests/bare/": ALONE,
     "tests/e2e/": NODE,
     "tests/e2e/test_agents.py": ALONE,
+    "tests/e2e/test_drop_caches.py": ALONE,
+    "tests/e2e/test_idle.py::test_connects_around_idle_exits_lose_none": ALONE,
+    "tests/e2e/test_kills.py": NODE_2,
     "tests/e2e/test_phases.py": ALONE,
-    "tests/e2e/test_sharing.py": ALONE,
+    "tests/e2e/test_process.py": NODE_2,
+    "tests/e2e/test_reload.py": NODE_2,
+    "tests/e2e/test_sharing.py::test_a_hot_model_keeps_serving": ALONE,
+    "tests/e2e/test_sharing.py::test_a_model_that_is_always_kept": ALONE,
+    "tests/e2e/test_sharing.py::test_an_idle_model_goes_after": ALONE,
+    "tests/e2e/test_sharing.py::test_the_next_start_waits": ALONE,
     "tests/e2e/test_install.py": TOUR,
     "tests/e2e/test_tour.py": TOUR,
     "tests/e2e/test_vllm.py": ALONE,
@@ -50,13 +61,13 @@ def turn(nodeid: str) -> int:
     where = lane(nodeid)
     if where == ALONE:
         return 3
-    return {NODE: 0, TOUR: 1}.get(where, 2)
+    return {NODE: 0, NODE_2: 0, TOUR: 1}.get(where, 2)
 
 
 class Lanes(LoadScopeScheduling):  # type: ignore[misc]
     """Hands lanes to workers, in the order in which tests were collected.
 
-    The last lane needs the node too: it goes to the worker that has booted one.
+    The last lane needs the node too: it goes to the worker that has booted the first.
     """
 
     def __init__(self, *arguments: Any) -> None:

@@ -60,7 +60,7 @@ def who(entries: Iterable[list]) -> set[str]:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_last_lane_is_alone_and_has_the_node(tmp_path: Path, count: int) -> None:
-    last, node = "tests/e2e/test_sharing.py", "tests/e2e/test_path.py"
+    last, node = "tests/e2e/test_agents.py", "tests/e2e/test_path.py"
     others = {f"tests/unit/test_{name}.py": (4, 0.02) for name in "abc"}
     # The longest is begun when the queue is empty.
     others["tests/unit/test_d.py"] = (1, 0.5)
@@ -74,7 +74,7 @@ def test_the_last_lane_is_alone_and_has_the_node(tmp_path: Path, count: int) -> 
 
 
 def test_little_to_do_is_done_too(tmp_path: Path) -> None:
-    last, node = "tests/e2e/test_sharing.py", "tests/e2e/test_path.py"
+    last, node = "tests/e2e/test_agents.py", "tests/e2e/test_path.py"
 
     seen = ran(tmp_path, {last: (2, 0.01), node: (1, 0.2)}, 3)
 
@@ -86,7 +86,7 @@ def test_little_to_do_is_done_too(tmp_path: Path) -> None:
     ("nodeid", "where"),
     [
         ("tests/e2e/test_path.py::test_x[a::b]", NODE),
-        ("tests/e2e/test_sharing.py::test_x", ALONE),
+        ("tests/e2e/test_agents.py::test_x", ALONE),
         ("tests/e2e/test_sharing_kills.py::test_x", NODE),
         ("tests/e2e/test_install.py::test_x", TOUR),
         ("tests/integration/test_runner_guard_containers.py::test_x", ALONE),
@@ -100,4 +100,7 @@ def test_lane_of(nodeid: str, where: str) -> None:
 
 def test_every_path_that_is_named_exists() -> None:
     for path in LANES:
-        assert list(ROOT.glob(path + "*")) or (ROOT / path).is_dir(), path
+        file, _, test = path.partition("::")
+        found = [ROOT / file] if (ROOT / file).is_dir() else list(ROOT.glob(file + "*"))
+        assert found, path
+        assert not test or f"def {test}" in found[0].read_text(), path
