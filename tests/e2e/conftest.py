@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from node import ROOT, Node
@@ -14,6 +15,7 @@ from witness import Witness
 
 HERE = Path(__file__).parent
 NODE = pytest.StashKey[Node]()
+SET_UP = pytest.StashKey[dict[str, float]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -66,13 +68,33 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Keep what a worker of pytest-xdist says at its end."""
+    told = getattr(node, "workeroutput", {}).get("set-up of the node")
+    if told:
+        node.config.stash[SET_UP] = told
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Keep how long set-up took, or tell it to whom this worker works for."""
+    config = session.config
+    node = config.stash.get(NODE, None)
+    if node is None:
+        return
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["set-up of the node"] = node.set_up
+    else:
+        config.stash[SET_UP] = node.set_up
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Say how long set-up took: it does not count as testing."""
-    node = config.stash.get(NODE, None)
-    if node is not None:
-        times = ", ".join(f"{what} {seconds:.0f} s" for what, seconds in node.set_up.items())
+    set_up = config.stash.get(SET_UP, None)
+    if set_up is not None:
+        times = ", ".join(f"{what} {seconds:.0f} s" for what, seconds in set_up.items())
         terminalreporter.write_line(f"set-up of the node: {times}")
 
 

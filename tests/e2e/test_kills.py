@@ -6,7 +6,7 @@ import pytest
 from stack import Demo, Stack, finish, wait_for_stream
 
 # Slow to load, so that a reload would show; slow to speak, so that it can be killed mid-stream.
-MODEL = Demo("kill-me", 18321, ("--load-time", "4", "--tokens-per-second", "20"), idle=8)
+MODEL = Demo("kill-me", 18321, ("--load-time", "3", "--tokens-per-second", "20"))
 LONG_STREAM = ("--max-tokens", "400")
 
 

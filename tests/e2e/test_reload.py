@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from stack import Demo, Stack, finish, wait_for_stream
 
-MODEL = Demo("reload-me", 18341, ("--tokens-per-second", "40"), idle=3)
+MODEL = Demo("reload-me", 18341, ("--tokens-per-second", "40"))
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_a_hot_model_keeps_serving_until_the_waiter_is_old_enough(stack: Stack) 
     pace = 0.01
     with stack.sharing(pace=str(pace)), stack.enabled(A, B):
         # Each takes a second and two come a second: it is never idle.
-        hot = stack.asking(A.url, A.name, "--count", "60", "--every", "0.5", "--max-tokens", "40")
+        hot = stack.asking(A.url, A.name, "--count", "40", "--every", "0.5", "--max-tokens", "40")
         wait_for_stream(hot)
         [waited] = stack.ask(B.url, B.name, "--max-tokens", "4")
         served = finish(hot, timeout=180)
@@ -89,7 +89,7 @@ def test_a_hot_model_keeps_serving_until_the_waiter_is_old_enough(stack: Stack) 
         assert waited["ended"] == "complete"
         assert age - 0.2 < waited["first"] < age + LOOK + A.drain + stop + start + LOOK
         # It served and admitted all the time; who came too late waited for its next turn.
-        assert [one["ended"] for one in served] == ["complete"] * 60
+        assert [one["ended"] for one in served] == ["complete"] * 40
         assert last(stack, A.name, "lease taken").at > last(stack, B.name, "lease taken").at
 
 
