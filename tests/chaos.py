@@ -38,7 +38,9 @@ def storm(
     most = kills = 0
     end = time.monotonic() + seconds
     asking = list(itertools.islice(itertools.cycle(names), waiters or len(names)))
-    clients = [threading.Thread(target=_ask, args=(world, name, end)) for name in asking]
+    clients = [
+        threading.Thread(target=_ask, args=(world, name, end), daemon=True) for name in asking
+    ]
     for client in clients:
         client.start()
     while time.monotonic() < end:
@@ -80,7 +82,7 @@ def all_served(world: World, names: Sequence[str], *, waiters: int, limit: float
             activator.say(Bye())
 
     asking = list(itertools.islice(itertools.cycle(names), waiters))
-    clients = [threading.Thread(target=ask, args=(name,)) for name in asking]
+    clients = [threading.Thread(target=ask, args=(name,), daemon=True) for name in asking]
     for client in clients:
         client.start()
     for client in clients:

@@ -53,12 +53,12 @@ class Round:
         self._world = world
         self._lock = threading.Lock()
         self._over = threading.Event()
-        self._watcher = threading.Thread(target=self._watch)
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._clients: list[threading.Thread] = []
         self._watcher.start()
 
     def ask(self, name: str, activator: Activator) -> None:
-        client = threading.Thread(target=self._serve, args=(name, activator))
+        client = threading.Thread(target=self._serve, args=(name, activator), daemon=True)
         client.start()
         self._clients.append(client)
 
@@ -69,7 +69,7 @@ class Round:
             together.wait()
             self._serve(name, Activator(self._world, name))
 
-        client = threading.Thread(target=serve)
+        client = threading.Thread(target=serve, daemon=True)
         client.start()
         self._clients.append(client)
 
