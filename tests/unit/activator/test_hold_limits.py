@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import cast
 
+import pytest
 import trio
 import trio.testing
 
-from spark_activator.activator import hold
+from spark_activator.activator import hold, opened
 from spark_activator.activator.connection import HEAD_LIMIT, Connection
 from spark_activator.activator.demand import Demand
 from spark_activator.activator.desk import Desk
@@ -46,6 +47,7 @@ async def client_of(line: FromRunner | None) -> AsyncIterator[tuple[socket.socke
     ours.setblocking(False)
     with theirs:
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(desk.herald.run)
             nursery.start_soon(Connection(Wire(ours, ClientGone), desk, "127.0.0.1").serve)
             yield theirs, clock
             nursery.cancel_scope.cancel()
@@ -71,6 +73,28 @@ async def test_held_client_hears_from_us_before_it_gives_up(
     assert b'"code": "model_loading"' in answer
     assert b"\r\nRetry-After: 60\r\n" in answer
     assert b"weights 50%" in answer
+
+
+async def test_stream_is_opened_after_the_grace_and_held_for_as_long_as_it_takes(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    request = REQUEST.replace(b"Length: 2", b"Length: 15").replace(b"{}", b'{"stream":true}')
+    async with client_of(Starting("weights", 0.5, 400.0)) as (client, clock):
+        client.setblocking(False)
+        client.send(request)
+        await trio.sleep(opened.GRACE - 1)
+        with pytest.raises(BlockingIOError):
+            client.recv(1)
+        await trio.sleep(2)
+        begun = client.recv(4096)
+        await trio.sleep(1800)
+        assert clock.in_flight == 1
+        signs = client.recv(1 << 20).count(b": starting: weights 50%")
+
+    assert begun.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream")
+    assert begun.count(b": starting: weights 50%, about 400 s left\n\n") == 1
+    # One in ten seconds, and the loop looks once a second.
+    assert 1800 / 11 <= signs <= 1800 / 10
 
 
 async def test_client_that_sends_no_head_is_closed_without_a_word(
