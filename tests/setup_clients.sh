@@ -10,6 +10,7 @@
 set -eu
 
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/spark-activator-tests"
+# Without tenacity its `num_retries` does nothing for Anthropic's way.
 LITELLM=1.110.2
 PACKAGES='opencode-ai@1.18.33 @openai/codex@0.169.0 @anthropic-ai/claude-code@2.1.197'
 
@@ -20,7 +21,7 @@ python_clients() {
     say "installing LiteLLM $LITELLM"
     rm -rf "$cache/clients"
     /usr/bin/python3 -m venv "$cache/clients"
-    "$cache/clients/bin/pip" install --quiet "litellm==$LITELLM" >"$cache/clients/pip.log" 2>&1 || {
+    "$cache/clients/bin/pip" install --quiet "litellm==$LITELLM" tenacity >"$cache/clients/pip.log" 2>&1 || {
         tail -n 5 "$cache/clients/pip.log" >&2
         say "no LiteLLM: its tests are skipped"
         rm -rf "$cache/clients"

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from node import ROOT, Node
 from stack import FRONT, Stack, finish, wait_for_stream
+from witness import Witness
 
 VLLM = os.environ.get("SPARK_VLLM")
 
@@ -94,6 +95,12 @@ def post(stack: Stack, path: str, body: dict[str, Any]) -> tuple[int, str]:
         "\n"
     )
     return int(status), text
+
+
+@pytest.fixture(scope="module")
+def witness(stack: Stack) -> Witness:
+    """Who has seen this node's journal since it booted."""
+    return Witness(stack.node)
 
 
 MESSAGES = [{"role": "user", "content": "The quick brown fox"}]
