@@ -50,7 +50,7 @@ MESSAGES = st.lists(
 EFFORTS = st.sampled_from(["none", "low", "max", "auto", "strange", None])
 # What rules look for, in good and in odd shapes.
 KNOWN: dict[str, st.SearchStrategy[Any]] = {
-    "model": st.sampled_from(["m", "m-precise", "other"]),
+    "model": st.sampled_from(["m", "m-precise", "auto", "other"]),
     "messages": MESSAGES | VALUES,
     "input": MESSAGES | TEXT,
     "system": CONTENT | VALUES,

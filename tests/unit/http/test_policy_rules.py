@@ -25,6 +25,19 @@ def test_request_without_anything_to_do_is_not_touched() -> None:
     assert decision.changed == ()
 
 
+class TestNames:
+    def test_auto_is_the_models_own_name(self) -> None:
+        decision = ask({**HELLO, "model": "auto"})
+
+        assert sent(decision) == {**HELLO, "model": "m"}
+        assert decision.changed == ("model",)
+
+    def test_auto_stays_where_it_is_a_name_of_the_model(self) -> None:
+        assert ask({**HELLO, "model": "auto"}, presets={"auto": {"top_k": 1}}).changed == (
+            "preset",
+        )
+
+
 class TestPresets:
     def test_its_fields_are_set_whatever_the_client_says(self) -> None:
         decision = ask({**HELLO, "model": "m-precise", "temperature": 0.7}, presets=PRESETS)
