@@ -161,7 +161,7 @@ def test_nothing_is_lost(
 @settings(max_examples=40)
 @given(REQUESTS, ENDPOINTS)
 def test_model_without_rules_changes_nothing(fields: dict[str, Any], endpoint: Endpoint) -> None:
-    body = json.dumps(fields).encode()
+    body = json.dumps({**fields, "model": "m"}).encode()
     try:
         decision = decide(body, endpoint, model())
     except Refusal:
