@@ -22,12 +22,13 @@ TOUR = "tour"
 # time they wait for a start or an idle exit, so that there is a second node.
 NODE = "node"
 NODE_2 = NODE if "SPARK_TEST_NODE" in os.environ else "second node"
-# One nginx or one image for all tests of a module.
+# One nginx, stack or image for all tests of a module.
 MODULE = "module"
 
 # By the beginning of a test's path; the longest that fits decides.
 LANES = {
     "tests/bare/": ALONE,
+    "tests/clients/": MODULE,
     "tests/e2e/": NODE,
     "tests/e2e/test_agents.py": ALONE,
     "tests/e2e/test_drop_caches.py": ALONE,

@@ -136,6 +136,27 @@ def test_openai_embeds_and_hears_and_speaks(client: openai.OpenAI) -> None:
     assert client.audio.speech.create(model=NAME, voice="alloy", input="x").content[:4] == b"RIFF"
 
 
+# How the SDK uses its library is the SDK's affair.
+@pytest.mark.filterwarnings("ignore:connect:DeprecationWarning")
+def test_openai_realtime_hears(client: openai.OpenAI) -> None:
+    # The SDK names the model in the query; vLLM's own events are not OpenAI's.
+    with client.realtime.connect(model=NAME) as session:
+
+        def say(kind: str, **more: object) -> None:
+            session.send({"type": kind, **more})  # type: ignore[arg-type]
+
+        assert json.loads(session.recv_bytes())["type"] == "session.created"
+        say("session.update", model=NAME)
+        say("input_audio_buffer.commit")
+        say("input_audio_buffer.append", audio="AAAA" * 1000)
+        say("input_audio_buffer.commit", final=True)
+        heard = []
+        while (event := json.loads(session.recv_bytes()))["type"] == "transcription.delta":
+            heard.append(event["delta"])
+    assert event["type"] == "transcription.done"
+    assert is_complete("".join(heard))
+
+
 def test_openai_async_streams_side_by_side(served: Front) -> None:
     async def one(client: openai.AsyncOpenAI, text: str) -> str:
         stream = await client.chat.completions.create(model=NAME, messages=user(text), stream=True)

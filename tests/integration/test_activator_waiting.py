@@ -17,6 +17,7 @@ import pytest
 import trio
 from activator_process import (
     NAME,
+    Answer,
     Asked,
     Claim,
     ScriptedRunner,
@@ -202,22 +203,32 @@ async def test_answer_that_breaks_off_does_not_look_complete(
         assert client.body
 
 
-async def test_failure_before_the_grace_keeps_its_status_and_one_after_it_is_an_event(
-    stage: Stage, runner: Steered
-) -> None:
-    failed = protocol.Failed("start_failed", "the engine ended: out of luck", 17)
-    async with stage.activator():
-        await runner.say(failed)
-        early = await stage.ask(ask())
-        async with await stage.connect() as connection:
-            late = Stream(connection)
-            await connection.send_all(ask())
-            await late.until(b": asking")
-            await runner.say(failed)
-            await late.rest()
+FAILED = protocol.Failed("start_failed", "the engine ended: out of luck", 17)
 
-    assert (early.status, early.code) == (503, "start_failed")
-    [event] = late.events()
+
+async def test_failure_before_the_grace_keeps_its_status(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    stage, runner = Stage(tmp_path), Steered()
+    await nursery.start(ScriptedRunner(stage.layout.runner_socket(NAME), runner).serve)
+    async with stage.activator():
+        await runner.say(FAILED)
+        answer = await stage.ask(ask())
+    stage.close()
+
+    assert (answer.status, answer.code) == (503, "start_failed")
+    assert answer.headers["retry-after"] == "17"
+
+
+async def test_failure_after_the_grace_is_an_event(stage: Stage, runner: Steered) -> None:
+    async with stage.activator(), await stage.connect() as connection:
+        client = Stream(connection)
+        await connection.send_all(ask())
+        await client.until(b": asking")
+        await runner.say(FAILED)
+        await client.rest()
+
+    [event] = client.events()
     assert event == {
         "error": {
             "message": "the engine ended: out of luck",
@@ -303,7 +314,7 @@ async def test_client_that_leaves_an_opened_stream_ends_the_generation(
 async def test_refusal_after_the_wait_says_where_it_stands(
     tmp_path: Path, nursery: trio.Nursery
 ) -> None:
-    stage, runner = Stage(tmp_path, constants={"activator.hold.LIMIT": 0.5}), Steered()
+    stage, runner = Stage(tmp_path, constants={"activator.hold.LIMIT": 2.0}), Steered()
     await nursery.start(ScriptedRunner(stage.layout.runner_socket(NAME), runner).serve)
     now = time.clock_gettime(time.CLOCK_BOOTTIME)
     async with stage.activator():
@@ -547,17 +558,15 @@ def plain(body: object, status: bytes = b"200 OK") -> bytes:
     return head % (status, len(said)) + said
 
 
-@pytest.fixture
-def buffered(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path, constants=QUICK, requests=Requests(stream_tools="buffer"))
-    yield stage
-    stage.close()
+def buffering(tmp_path: Path, constants: dict[str, float]) -> Stage:
+    return Stage(tmp_path, constants=constants, requests=Requests(stream_tools="buffer"))
 
 
 @pytest.mark.parametrize("slow", [False, True], ids=["quick", "slow"])
 async def test_whole_answer_is_told_as_the_stream_that_was_asked_for(
-    buffered: Stage, nursery: trio.Nursery, slow: bool
+    tmp_path: Path, nursery: trio.Nursery, slow: bool
 ) -> None:
+    buffered = buffering(tmp_path, QUICK if slow else {})
     go_on = trio.Event()
 
     async def answer(asked: Asked) -> None:
@@ -586,36 +595,39 @@ async def test_whole_answer_is_told_as_the_stream_that_was_asked_for(
     calls = [
         call for chunk in chunks for call in chunk["choices"][0]["delta"].get("tool_calls", [])
     ]
+    buffered.close()
     assert calls == [{"index": 0, **CALL}]
     assert usage["usage"]["total_tokens"] == 5
 
 
+@pytest.mark.parametrize("slow", [False, True], ids=["quick", "slow"])
 async def test_refused_whole_answer_keeps_its_status_until_the_stream_is_opened(
-    buffered: Stage, nursery: trio.Nursery
+    tmp_path: Path, nursery: trio.Nursery, slow: bool
 ) -> None:
-    slow, go_on = trio.Event(), trio.Event()
+    buffered, go_on = buffering(tmp_path, QUICK if slow else {}), trio.Event()
 
     async def answer(asked: Asked) -> None:
-        if slow.is_set():
-            await go_on.wait()
+        await go_on.wait()
         await asked.stream.send_all(plain({"error": {"message": "no"}}, b"400 Bad Request"))
 
     await nursery.start(TinyEngine(buffered, "0a0b0c0d", answer).serve)
     runner = ScriptedRunner(buffered.layout.runner_socket(NAME), ready_script())
     await nursery.start(runner.serve)
-    async with buffered.activator():
-        early = await buffered.ask(ask(**WITH_TOOL))
-        slow.set()
-        async with await buffered.connect() as connection:
-            late = Stream(connection)
-            await connection.send_all(ask(**WITH_TOOL))
-            await late.until(b": ready\n\n")
-            go_on.set()
-            await late.rest()
+    async with buffered.activator(), await buffered.connect() as connection:
+        client = Stream(connection)
+        await connection.send_all(ask(**WITH_TOOL))
+        if slow:
+            await client.until(b": ready\n\n")
+        go_on.set()
+        await client.rest()
+    buffered.close()
 
-    assert (early.status, json.loads(early.body)) == (400, {"error": {"message": "no"}})
-    [event] = late.events()
-    assert (event["error"]["message"], event["error"]["status"]) == ("no", 400)
+    if slow:
+        [event] = client.events()
+        assert (event["error"]["message"], event["error"]["status"]) == ("no", 400)
+    else:
+        early = Answer(client.raw)
+        assert (early.status, json.loads(early.body)) == (400, {"error": {"message": "no"}})
 
 
 @pytest.mark.parametrize(
@@ -629,12 +641,14 @@ async def test_refused_whole_answer_keeps_its_status_until_the_stream_is_opened(
     ids=["length", "nonsense", "chunks", "large"],
 )
 async def test_whole_answer_that_is_none_is_an_honest_bad_gateway(
-    buffered: Stage, nursery: trio.Nursery, raw: bytes
+    tmp_path: Path, nursery: trio.Nursery, raw: bytes
 ) -> None:
+    buffered = buffering(tmp_path, {})
     await start_engine(buffered, nursery, raw)
     runner = ScriptedRunner(buffered.layout.runner_socket(NAME), ready_script())
     await nursery.start(runner.serve)
     async with buffered.activator():
         answer = await buffered.ask(ask(**WITH_TOOL))
+    buffered.close()
 
     assert (answer.status, answer.code) == (502, "bad_gateway")

@@ -300,7 +300,7 @@ class Realtime:
     def __init__(self, engine, target="/v1/realtime?model=demo"):
         self.sock = engine.connect()
         self.sock.sendall(
-            b"GET %s HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"GET %s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
             % target.encode()
         )

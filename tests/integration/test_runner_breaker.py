@@ -257,8 +257,8 @@ def test_eviction_names_for_whom(world: World) -> None:
     run(world, process_model("b"))
     with listen(world) as listener:
         a = Activator(world, "a")
-        a.say(Busy(0))
         a.wait(Ready)
+        a.say(Busy(0))
         b = Activator(world, "b")
         said = hear(listener)
         a.close()

@@ -304,7 +304,8 @@ def test_container_of_somebody_else_is_never_touched(world: World, name: str) ->
 def test_process_waits_for_a_container_and_the_other_way_round(world: World, name: str) -> None:
     world.runner(container_model(name))
     world.runner(process_model("a"))
-    first, _ = ready(world, name, in_flight=0)
+    first, _ = ready(world, name)
+    first.say(Busy(0))
     second = Activator(world, "a")
     second.say(Busy(1))
     first.wait(Yield)

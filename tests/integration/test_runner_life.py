@@ -56,9 +56,9 @@ def test_hello_ready_bye_gone(world: World) -> None:
     assert unit.starts == 1
 
 
-def start(world: World, name: str, in_flight: int = 1) -> Activator:
+def start(world: World, name: str) -> Activator:
     activator = Activator(world, name)
-    activator.say(Busy(in_flight))
+    activator.say(Busy(1))
     return activator
 
 
@@ -87,8 +87,9 @@ def test_second_model_waits_for_the_busy_first_and_then_serves(world: World) -> 
 def test_idle_holder_gives_way_at_once(world: World) -> None:
     world.runner(process_model("a"))
     world.runner(process_model("b"))
-    a = start(world, "a", in_flight=0)
+    a = start(world, "a")
     a.wait(Ready)
+    a.say(Busy(0))
     b = start(world, "b")
     a.wait(Yield, limit=3)
     a.say(Yielded())
@@ -247,8 +248,9 @@ def test_run_directory_that_cannot_be_written_is_told(world: World) -> None:
 def test_garbage_beside_a_lock_is_a_holder_that_nobody_knows(world: World) -> None:
     world.runner(process_model("a"))
     world.runner(process_model("b"))
-    a = start(world, "a", in_flight=0)
+    a = start(world, "a")
     a.wait(Ready)
+    a.say(Busy(0))
     (world.layout.gpu / "lease-a.json").write_text("{half")
     b = start(world, "b")
     # The holder knows itself, whatever lies there.
