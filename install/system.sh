@@ -177,6 +177,10 @@ start_endpoint() {
     for unit in spark-models.path spark-drop-caches.socket spark-lease.socket spark-event.socket spark-nginx.service; do
         if ! systemctl --quiet is-enabled $unit 2>/dev/null || ! systemctl --quiet is-active $unit; then
             run "see: journalctl -u $unit" systemctl enable --now $unit
+        elif [ $unit = spark-nginx.service ] && ! nginx_reads_keys; then
+            # It would let nobody in: groups come with a process, and a reload keeps it.
+            say '    nginx joins the group spark-keys: streams that go through it end now'
+            run "see: journalctl -u $unit" systemctl restart $unit
         elif [ $unit = spark-nginx.service ] && [ "$NGINX_CHANGED" = yes ]; then
             run "see: journalctl -u $unit" systemctl reload $unit
         fi
@@ -187,6 +191,13 @@ start_endpoint() {
     fi
     # nginx reads the list from a file, and the first one has to be there.
     run 'see: journalctl -u spark-models.service' systemctl start spark-models.service
+}
+
+# Whether the nginx that runs is in the group that the keys belong to.
+nginx_reads_keys() {
+    pid=$(systemctl show --property MainPID --value spark-nginx.service)
+    group=$(getent group spark-keys | cut -d : -f 3)
+    grep -q "^Groups:.*[[:space:]]${group}[[:space:]]" "/proc/$pid/status"
 }
 
 # Said, not mended: drivers are the machine's business.
