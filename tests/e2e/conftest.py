@@ -16,6 +16,7 @@ from witness import Witness
 HERE = Path(__file__).parent
 NODE = pytest.StashKey[Node]()
 SET_UP = pytest.StashKey[dict[str, float]]()
+CLOSING = pytest.StashKey[list[subprocess.Popen[bytes] | None]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,9 +44,12 @@ def bare_node(request: pytest.FixtureRequest, suite: str) -> Iterator[Node]:
     if name:
         yield Node(name)
         return
-    with Node.boot(suite) as node:
-        request.config.stash[NODE] = node
-        yield node
+    node = Node.boot(suite)
+    request.config.stash[NODE] = node
+    yield node
+    # Taking it away is longer than the last test of a worker may take, which can be
+    # a unit test.
+    request.config.stash.setdefault(CLOSING, []).append(node.begin_close())
 
 
 @pytest.fixture(scope="session")
@@ -77,8 +81,10 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Keep how long set-up took, or tell it to whom this worker works for."""
+    """Wait for the nodes' end; keep how long set-up took, or tell who this worker works for."""
     config = session.config
+    for closing in config.stash.get(CLOSING, []):
+        assert closing is None or closing.wait() == 0
     node = config.stash.get(NODE, None)
     if node is None:
         return

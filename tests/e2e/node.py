@@ -225,11 +225,24 @@ class Node:
 
     def close(self) -> None:
         """Remove the container, its volume, and with them all that ran inside."""
-        if os.environ.get("SPARK_KEEP_NODE"):
-            print(f"\nkept: docker exec -it {self.name} bash")
+        if self.kept():
             return
         _docker("rm", "--force", "--volumes", self.name)
         _docker("volume", "rm", "--force", self.name)
+
+    def begin_close(self) -> subprocess.Popen[bytes] | None:
+        """Begin to `close`; return what ends when it is done, None where it is kept."""
+        if self.kept():
+            return None
+        remove = 'docker rm --force --volumes "$1" && docker volume rm --force "$1"'
+        return subprocess.Popen(["sh", "-c", remove, "sh", self.name], stdout=subprocess.DEVNULL)
+
+    def kept(self) -> bool:
+        """Whether SPARK_KEEP_NODE wants it to stay; says how to get in."""
+        if os.environ.get("SPARK_KEEP_NODE"):
+            print(f"\nkept: docker exec -it {self.name} bash")
+            return True
+        return False
 
     def __enter__(self) -> Node:
         return self
