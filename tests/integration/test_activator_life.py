@@ -514,7 +514,7 @@ async def test_without_a_listener_it_says_who_starts_it(stage: Stage) -> None:
     done = await trio.run_process(command, check=False, capture_stderr=True)
 
     assert done.returncode == 1
-    assert b"expected one listener 'model'" in done.stderr
+    assert b"expected listeners 'model'" in done.stderr
 
 
 def cpu_seconds(pid: int) -> float:
