@@ -85,7 +85,7 @@ async def test_answers_are_those_of_the_description(
                  "--checks", ",".join(CHECKS + ALSO_AT[way]), "--exclude-path-regex", NOT_AT[way],
                  "--max-examples", str(count), "--seed", "1", "--request-timeout", "20",
                  "--warnings", "off"],
-                capture_stdout=True, stderr=subprocess.STDOUT, check=False,
+                cwd=tmp_path, capture_stdout=True, stderr=subprocess.STDOUT, check=False,
             )  # fmt: skip
             said = done.stdout.decode()
             print(said)
