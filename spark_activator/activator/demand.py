@@ -150,9 +150,12 @@ class Demand:
         Raises:
             Refusal: It is not coming.
         """
-        return await self._held.wait(
-            lambda: None if self.full else self._activation, lambda: self._wanted.set()
-        )
+        return await self._held.wait(lambda: self.at_once, lambda: self._wanted.set())
+
+    @property
+    def at_once(self) -> str | None:
+        """The activation, where nobody would have to wait for it; else None."""
+        return None if self.full else self._activation
 
     async def wait_gone(self, activation: str) -> None:
         """Wait until the runner, too, knows that *activation* is dead."""

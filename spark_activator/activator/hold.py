@@ -62,6 +62,8 @@ class Hold:
             ClientGone: It does not wait any more.
             Refusal: The engine is not coming, or not soon enough.
         """
+        if (found := self._desk.demand.at_once) is not None:
+            return found  # a warm model: there is nothing to watch the client for
         gone = False
 
         def leave() -> None:
