@@ -117,6 +117,7 @@ class Requests:
     Attributes:
         flatten_text: Whether a message's text parts become one string.
         strict_roles: Whether messages are made to alternate, system text in the first.
+        tool_hints: Whether the model is told to give arrays and objects to tools as raw JSON.
         clamp_tokens: Whether the answer's limit is lowered to what fits the context.
         clamp_margin: Tokens kept free by that; None is a tenth of the context.
         thinking_default: What a client that is silent about thinking gets.
@@ -133,6 +134,7 @@ class Requests:
 
     flatten_text: bool = False
     strict_roles: bool = False
+    tool_hints: bool = False
     clamp_tokens: bool = True
     clamp_margin: int | None = None
     thinking_default: bool | None = None

@@ -138,6 +138,9 @@ REQUESTS = Table(
     {
         "flatten_text": Setting(Switch(), "Join text parts of a message into one string."),
         "strict_roles": Setting(Switch(), "Make roles alternate, with system text first."),
+        "tool_hints": Setting(
+            Switch(), "Tell the model that arrays and objects for tools are raw JSON."
+        ),
         "clamp_tokens": Setting(Switch(), "Lower max_tokens to what fits into the context."),
         "clamp_margin": Setting(
             Whole(0, 10_000_000, "a number of tokens"),

@@ -189,6 +189,8 @@ def environment(model: Model, machine: Machine) -> dict[str, str]:
         # The runner decides how long a start may take, not a limit of the engine's own.
         env["VLLM_ENGINE_READY_TIMEOUT_S"] = str(int(model.timeouts.start))
         env["VLLM_NO_USAGE_STATS"] = "1"
+        # A host that may be asked for pictures must not send the engine to another.
+        env["VLLM_MEDIA_URL_ALLOW_REDIRECTS"] = "0"
     if _gpu(model, machine) is Gpu.RUNTIME:
         env["NVIDIA_VISIBLE_DEVICES"] = "all"
         env["NVIDIA_DRIVER_CAPABILITIES"] = "compute,utility"

@@ -9,6 +9,7 @@ from spark_activator.catalog.model import Model
 from spark_activator.http.endpoints import JSON_BODIES, STREAMED, Endpoint
 from spark_activator.http.policy import limits, rules
 from spark_activator.http.policy.decision import Decision
+from spark_activator.http.policy.hints import tool_hints
 from spark_activator.http.policy.naming import name_model
 from spark_activator.http.policy.places import asks_for_stream
 from spark_activator.http.policy.refused import check
@@ -18,8 +19,9 @@ from spark_activator.http.policy.thinking import thinking, thinking_default
 
 Rule = Callable[[Fields, Endpoint, Model], Fields]
 
-# In this order: what the owner sets is what the other rules see, and what a
-# stream is asked for depends on which tools are left.
+# In this order: what the owner sets is what the other rules see, a hint for tools
+# goes where the system's text goes, and what a stream is asked for depends on
+# which tools are left.
 RULES: Final[dict[str, Rule]] = {
     "model": name_model,
     "set": rules.set_fields,
@@ -29,6 +31,7 @@ RULES: Final[dict[str, Rule]] = {
     "thinking": thinking,
     "thinking_default": thinking_default,
     "flatten_text": flatten_text,
+    "tool_hints": tool_hints,
     "strict_roles": strict_roles,
 }
 

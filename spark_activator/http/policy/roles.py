@@ -124,7 +124,10 @@ def _begun(turns: list[_Message], texts: list[Any], chat: Chat) -> list[_Message
 def _begins(content: Any, start: Any, chat: Chat) -> bool:  # noqa: ANN401  # text or parts
     if isinstance(content, list):
         parts = _parts(start, chat)
-        return content[: len(parts)] == parts
+        if content[: len(parts)] == parts:
+            return True
+        # The system's text may have got a hint for tools at its end.
+        content = content[0].get("text") if content and isinstance(content[0], dict) else None
     if not isinstance(start, str) or not isinstance(content, str):
         return False
     return content == start or content.startswith(start + _BLANK)

@@ -86,14 +86,11 @@ def stream_tools(fields: Fields, endpoint: Endpoint, model: Model) -> Fields:
 
 def buffers(fields: Fields, endpoint: Endpoint, model: Model) -> bool:
     """Whether the engine is to be asked without streaming for what the client wants streamed."""
-    choice = fields.get("tool_choice")
-    kind = choice.get("type") if isinstance(choice, dict) else choice
     return bool(
         model.requests.stream_tools == "buffer"
         and endpoint in (Endpoint.CHAT, Endpoint.MESSAGES, Endpoint.RESPONSES)
         and asks_for_stream(fields)
-        and has_tools(fields)
-        and kind != "none"
+        and may_call(fields)
         and not fields.get("background")
     )
 
@@ -101,6 +98,13 @@ def buffers(fields: Fields, endpoint: Endpoint, model: Model) -> bool:
 def has_tools(fields: Fields) -> bool:
     """Whether there is a tool to call."""
     return bool(fields.get("tools")) or bool(fields.get("functions"))
+
+
+def may_call(fields: Fields) -> bool:
+    """Whether there is a tool, and the choice is not to call none."""
+    choice = fields.get("tool_choice")
+    kind = choice.get("type") if isinstance(choice, dict) else choice
+    return has_tools(fields) and kind != "none"
 
 
 def _same_choice(choice: object, free: object) -> bool:

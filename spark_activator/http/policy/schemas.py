@@ -24,12 +24,12 @@ MOST_REPEATS: Final = 1000
 MOST_CHOICES: Final = 1024
 
 # One schema, a list of them, or one for each name.
-_ONE = (
+ONE = (
     "additionalProperties", "contains", "else", "if", "items", "not",
     "propertyNames", "then", "unevaluatedItems", "unevaluatedProperties",
 )  # fmt: skip
-_LIST = ("allOf", "anyOf", "items", "oneOf", "prefixItems")
-_NAMED = ("$defs", "definitions", "dependentSchemas", "patternProperties", "properties")
+LIST = ("allOf", "anyOf", "items", "oneOf", "prefixItems")
+NAMED = ("$defs", "definitions", "dependentSchemas", "patternProperties", "properties")
 # One way only to match what it matches: clients write what it is let loose on.
 _REPEATS = re.compile(r"\{([0-9]*)(?:,([0-9]*))?\}")
 
@@ -123,13 +123,13 @@ def _check_schema(schema: object, path: str) -> None:
 def _schemas_in(key: str, value: object, path: str) -> Iterable[tuple[object, str]]:
     """Find the schemas in one keyword of a schema; what `enum` or `default` have is data."""
     path = f"{path}.{key}"
-    if key in _NAMED and value is not None:
+    if key in NAMED and value is not None:
         if not isinstance(value, dict):
             _refuse(path, "expected an object")
         return [(item, f"{path}.{name[:64]}") for name, item in value.items()]
-    if key in _LIST and isinstance(value, list):
+    if key in LIST and isinstance(value, list):
         return [(item, f"{path}[{n}]") for n, item in enumerate(value)]
-    return [(value, path)] if key in _ONE else ()
+    return [(value, path)] if key in ONE else ()
 
 
 def _check_format(value: dict[str, Any], path: str, source: Source) -> None:

@@ -27,9 +27,10 @@ SCALARS = st.one_of(
 )
 SHALLOW = SCALARS | st.lists(SCALARS, max_size=2) | st.dictionaries(TEXT, SCALARS, max_size=2)
 VALUES = SHALLOW | st.lists(SHALLOW, max_size=2) | st.dictionaries(TEXT, SHALLOW, max_size=2)
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
 PARTS = st.one_of(
     TEXT.map(lambda text: {"type": "text", "text": text}),
-    st.just({"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}),
+    st.just(PICTURE),
     st.just({"type": "tool_result", "tool_use_id": "1", "content": "x"}),
     st.just({"type": "tool_use", "id": "1", "name": "a", "input": {}}),
 )
@@ -48,6 +49,10 @@ MESSAGES = st.lists(
     max_size=6,
 )
 EFFORTS = st.sampled_from(["none", "low", "max", "auto", "strange", None])
+ASK = {
+    "name": "question",
+    "input_schema": {"type": "object", "properties": {"questions": {"type": "array"}}},
+}
 # What rules look for, in good and in odd shapes.
 KNOWN: dict[str, st.SearchStrategy[Any]] = {
     "model": st.sampled_from(["m", "m-precise", "auto", "other"]),
@@ -61,7 +66,7 @@ KNOWN: dict[str, st.SearchStrategy[Any]] = {
     "max_output_tokens": st.integers(-2, 10_000),
     "stream": st.booleans() | VALUES,
     "stream_options": st.just({"include_usage": True}) | VALUES,
-    "tools": st.sampled_from([[{"type": "function", "function": FUNCTION}], [], None]),
+    "tools": st.sampled_from([[{"type": "function", "function": FUNCTION}], [ASK], [], None]),
     "tool_choice": st.sampled_from(["auto", "none", "required", {"type": "auto"}]) | VALUES,
     "thinking": st.booleans()
     | st.sampled_from([{"type": "enabled", "budget_tokens": 2000}, {"type": "disabled"}])
@@ -101,6 +106,7 @@ MODELS = st.builds(
     presets=st.just({"m-precise": {"temperature": 0, "thinking": True}}),
     flatten_text=st.booleans(),
     strict_roles=st.booleans(),
+    tool_hints=st.booleans(),
     thinking_default=st.sampled_from([None, True, False]),
     stream_tools=st.sampled_from(["pass", "buffer"]),
     set=st.dictionaries(st.sampled_from(sorted(SET)), st.none()).map(
@@ -120,6 +126,16 @@ CHANGEABLE |= {"max_tool_calls", "user"}
     {"messages": [{"role": "user", "content": "a"}], "system": "b"},
     Endpoint.MESSAGES,
     model(strict_roles=True, set={"system": "b"}),
+)
+@example(
+    {"messages": [{"role": "user", "content": [PICTURE]}], "tools": [ASK]},
+    Endpoint.MESSAGES,
+    model(strict_roles=True, tool_hints=True, set={"system": "b"}),
+)
+@example(
+    {"messages": [], "tools": [ASK]},
+    Endpoint.MESSAGES,
+    model(strict_roles=True, tool_hints=True, set={"system": "b"}),
 )
 def test_second_time_changes_nothing(
     fields: dict[str, Any], endpoint: Endpoint, model: Model

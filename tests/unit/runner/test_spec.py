@@ -143,6 +143,16 @@ def test_ready_limit_of_the_engine_follows_the_model() -> None:
     assert "VLLM_ENGINE_READY_TIMEOUT_S=5000" in body["Env"]
 
 
+def test_redirects_of_media_are_off_unless_the_model_file_says_otherwise() -> None:
+    def environment(model: Model) -> list[str]:
+        body = container(model, IMAGE, MACHINE, config="c", activation="a")
+        return [line for line in body["Env"] if line.startswith("VLLM_MEDIA_")]
+
+    owner = {"VLLM_MEDIA_URL_ALLOW_REDIRECTS": "1"}
+    assert environment(VLLM) == ["VLLM_MEDIA_URL_ALLOW_REDIRECTS=0"]
+    assert environment(replace(VLLM, env=owner)) == ["VLLM_MEDIA_URL_ALLOW_REDIRECTS=1"]
+
+
 def test_container_without_args_runs_what_its_image_does() -> None:
     bare = replace(DEMO, args=())
     assert command(bare, ImageFacts("i", ("/serve",), ("--all",)), GIB) == ("/serve", "--all")
