@@ -44,6 +44,8 @@ LANES = {
     "tests/e2e/test_install.py": TOUR,
     "tests/e2e/test_tour.py": TOUR,
     "tests/e2e/test_vllm.py": ALONE,
+    # Its engine takes all the time there is, and others are to be answered in a second.
+    "tests/integration/test_activator_attacks.py::test_engine_that_answers_early": ALONE,
     "tests/integration/nginx/": MODULE,
     "tests/integration/test_demo_image.py": MODULE,
     "tests/integration/test_runner_guard": ALONE,

@@ -55,7 +55,7 @@ def engine(stage: Stage) -> Iterator[DemoEngine]:
         yield engine.ready()
 
 
-@pytest.mark.parametrize("way", ["port", "nginx"])
+@pytest.mark.parametrize("way", ["port", pytest.param("nginx", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "count",
     [

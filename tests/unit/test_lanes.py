@@ -58,6 +58,8 @@ def who(entries: Iterable[list]) -> set[str]:
     return {worker for worker, _, _ in entries}
 
 
+# Each starts pytest once for every worker.
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_last_lane_is_alone_and_has_the_node(tmp_path: Path, count: int) -> None:
     last, node = "tests/e2e/test_agents.py", "tests/e2e/test_path.py"
@@ -73,6 +75,7 @@ def test_the_last_lane_is_alone_and_has_the_node(tmp_path: Path, count: int) -> 
     assert len(who(entry for entries in seen.values() for entry in entries)) == count
 
 
+@pytest.mark.slow
 def test_little_to_do_is_done_too(tmp_path: Path) -> None:
     last, node = "tests/e2e/test_agents.py", "tests/e2e/test_path.py"
 
