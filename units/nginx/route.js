@@ -171,6 +171,9 @@ function byBody(r, known, who, asked) {
         byResponse(r, known, who, asked);
         return;
     }
+    if (asked.path.startsWith('/v1/responses/')) {
+        throw new Refused('path_not_allowed', 'a response is /v1/responses/ID, with letters, digits, _ and -');
+    }
     if (r.method !== 'POST') {
         r.headersOut['Allow'] = 'POST';
         throw new Refused('method_not_allowed', r.method + ' names no model' + instead);
@@ -199,7 +202,7 @@ function nameInBody(r) {
 function byResponse(r, known, who, asked) {
     const named = r.method === 'POST' ? whereReadable(() => nameInBody(r)) : undefined;
 
-    refusal.only(r, asked.path.endsWith('/cancel') ? ['POST'] : ['GET', 'DELETE']);
+    refusal.only(r, asked.path.endsWith('/cancel') ? ['POST'] : ['GET']);
     if (typeof named === 'string' && named !== auto.NAME) {
         forward(r, listed(r, known, who, named), asked.path);
         return;

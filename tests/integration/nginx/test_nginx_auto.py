@@ -201,15 +201,32 @@ def test_cancellation_that_names_its_model_goes_there(nginx, story, echo):
     ("method", "target"),
     [
         ("POST", "/v1/responses/resp_1"),
+        ("DELETE", "/v1/responses/resp_1"),
         ("GET", "/v1/responses/resp_1/cancel"),
-        ("GET", "/v1/responses/resp%2F1"),
-        ("GET", "/v1/responses/" + "x" * 129),
+    ],
+)
+def test_response_by_another_method(nginx, story, method, target):
+    nginx.show("story", "ready")
+
+    assert nginx.ask(method, target, {} if method == "POST" else None).status == 405
+    assert story.arrived == []
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/v1/responses/resp%2F1",
+        "/v1/responses/resp%201",
+        "/v1/responses/" + "x" * 129,
+        "/v1/responses/",
     ],
 )
 def test_what_is_no_response(nginx, story, method, target):
     nginx.show("story", "ready")
 
-    assert nginx.ask(method, target, {} if method == "POST" else None).status in (400, 405)
+    reply = nginx.ask(method, target, {"model": "story"} if method == "POST" else None)
+    assert (reply.status, reply.error["code"]) == (404, "path_not_allowed")
     assert story.arrived == []
 
 
