@@ -14,7 +14,7 @@ from spark_activator.activator.intake import Intake
 from spark_activator.activator.opened import Herald
 from spark_activator.activator.presence import Presence
 from spark_activator.activator.relay import Relay
-from spark_activator.activator.words import sentence, situation
+from spark_activator.activator.words import phase, sentence, situation
 from spark_activator.catalog.model import Model
 from spark_activator.errors import Refusal
 from spark_activator.http.answers import empty_answer, json_answer, text_answer
@@ -183,6 +183,10 @@ class Desk:
             # OpenAI's clients want one; when a model was made nobody knows.
             "created": 0,
             "owned_by": "spark-activator",
+            # Aliases and presets are names of one engine.
+            "root": self.model.name,
+            "parent": None if name == self.model.name else self.model.name,
             "max_model_len": self.model.context,
-            "state": situation(self.demand.line),
+            "capabilities": self.model.capabilities.known(),
+            "state": phase(self.demand.line),
         }

@@ -37,6 +37,21 @@ def situation(line: FromRunner | None, now: float | None = None) -> str:
             return "engine gone"
 
 
+def phase(line: FromRunner | None) -> str:
+    """Say it as the state file does, and lists of models: a phase, or `not loaded`."""
+    match line:
+        case Queued():
+            return "queued"
+        case Starting(phase):
+            return phase
+        case Ready():
+            return "ready"
+        case Yield():
+            return "draining"
+        case _:
+            return "not loaded"
+
+
 def _left(eta: float | None) -> str:
     return "" if eta is None else f", about {eta:.0f} s left"
 

@@ -109,6 +109,13 @@ class Capabilities:
     vision: bool = False
     reasoning: bool = False
 
+    def known(self) -> dict[str, str | bool]:
+        """Say it as lists of models do, without what nobody has said: false is the default."""
+        known: dict[str, str | bool] = {} if self.tools is None else {"tools": str(self.tools)}
+        known |= {"vision": True} if self.vision else {}
+        known |= {"reasoning": True} if self.reasoning else {}
+        return known
+
 
 @dataclass(frozen=True, slots=True)
 class Requests:

@@ -48,7 +48,7 @@ def _entry(model: Model, *, enabled: bool) -> dict[str, Any]:
         "enabled": enabled,
         "names": list(model.names),
         "context": model.context,
-        "capabilities": _known_capabilities(model),
+        "capabilities": model.capabilities.known(),
         "chat": _chats(model),
         "utility": model.lifecycle is Lifecycle.UTILITY,
         "exclusive": model.lifecycle is Lifecycle.EXCLUSIVE,
@@ -56,15 +56,6 @@ def _entry(model: Model, *, enabled: bool) -> dict[str, Any]:
         # OpenAI's clients want a number; when a file was written says nothing.
         "created": 0,
     }
-
-
-def _known_capabilities(model: Model) -> dict[str, Any]:
-    """Leave out what nobody has said: false is also the default."""
-    said = model.capabilities
-    known: dict[str, Any] = {} if said.tools is None else {"tools": str(said.tools)}
-    known |= {"vision": True} if said.vision else {}
-    known |= {"reasoning": True} if said.reasoning else {}
-    return known
 
 
 def _chats(model: Model) -> bool:

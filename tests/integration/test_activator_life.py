@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -27,6 +28,7 @@ from activator_process import (
 )
 
 from spark_activator import protocol
+from spark_activator.catalog.model import Capabilities, Tools
 
 Script = Callable[[Claim], Awaitable[None]]
 
@@ -324,6 +326,7 @@ async def test_engine_that_is_a_link_is_not_followed(stage: Stage, nursery: trio
 
 @pytest.mark.slow
 async def test_asking_how_it_is_wakes_nothing(stage: Stage, nursery: trio.Nursery) -> None:
+    stage.change(capabilities=Capabilities(Tools.FULL, reasoning=True))
     runner = await start_runner(stage, nursery, ready_script())
     async with stage.activator() as process:
         health = await stage.get("/health")
@@ -336,8 +339,20 @@ async def test_asking_how_it_is_wakes_nothing(stage: Stage, nursery: trio.Nurser
         assert await wait_exit(process) == 0
 
     assert health.status == 200
-    assert b'"id": "story"' in models.body
-    assert b'"id": "tale"' in one.body
+    assert [model["id"] for model in json.loads(models.body)["data"]] == ["story", "tale"]
+    told = json.loads(one.body)
+    # As nginx tells it (units/nginx/models.js).
+    assert told == {
+        "id": "tale",
+        "object": "model",
+        "created": 0,
+        "owned_by": "spark-activator",
+        "root": "story",
+        "parent": "story",
+        "max_model_len": 4096,
+        "capabilities": {"tools": "full", "reasoning": True},
+        "state": "not loaded",
+    }
     assert b"spark_activator_requests_total" in metrics.body
     assert missing.status == 404
     assert (head.status, head.body) == (200, b"")
