@@ -52,7 +52,6 @@ REFUSALS: dict[str, RefusalKind] = {
     "path_not_allowed": RefusalKind(404, "invalid_request_error"),
     "method_not_allowed": RefusalKind(405, "invalid_request_error"),
     "request_timeout": RefusalKind(408, "invalid_request_error"),
-    "length_required": RefusalKind(411, "invalid_request_error"),
     "body_too_large": RefusalKind(413, "invalid_request_error"),
     "expectation_failed": RefusalKind(417, "invalid_request_error"),
     "model_busy": RefusalKind(423, "invalid_request_error"),

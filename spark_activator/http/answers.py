@@ -25,7 +25,6 @@ _REASONS = {
     404: "Not Found",
     405: "Method Not Allowed",
     408: "Request Timeout",
-    411: "Length Required",
     413: "Content Too Large",
     417: "Expectation Failed",
     423: "Locked",
