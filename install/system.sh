@@ -95,6 +95,8 @@ install_catalog() {
         [ ! -e "$file" ] || put_listed 644 "$SHARE/$file" <"$file"
     done
     [ ! -e images/images.yaml ] || put_listed 644 $SHARE/images.yaml <images/images.yaml
+    # For programs that ask the models.
+    put_listed 644 $SHARE/openapi.yaml <docs/openapi.yaml
 }
 
 # fill <TEMPLATE: the placeholders of units and of nginx's files (docs/nginx.md).
