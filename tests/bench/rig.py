@@ -70,7 +70,11 @@ class Process:
 
 def listen() -> socket.socket:
     """Make what the socket units make."""
-    return socket.create_server(("127.0.0.1", 0), backlog=4096)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+    # DeferAcceptSec= and NoDelay= of units/spark-model@.socket.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 5)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def activated(listener: socket.socket, name: str, *command: str, **environ: str) -> Process:
