@@ -105,7 +105,8 @@ def nginx_units(listen: Sequence[str]) -> Mapping[str, str]:
         + _socket(more, ENDPOINT_PORT)
         + f"KeepAlive=yes\nService={NGINX_SERVICE}\n",
         service: f"{_NGINX_HEADER}[Unit]\nWants={NGINX_SOCKET}\nAfter={NGINX_SOCKET}\n\n"
-        f'[Service]\nSockets={NGINX_SOCKET}\nEnvironment="NGINX={passed}"\n',
+        # Else a second worker that sees the same client sits in its accept until another comes.
+        f'[Service]\nSockets={NGINX_SOCKET}\nNonBlocking=yes\nEnvironment="NGINX={passed}"\n',
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Iterator
 
@@ -171,6 +172,20 @@ def test_address_that_comes_later_is_listened_on(stack: Stack, opened: str) -> N
         assert ask(stack, *asked) == [("200", "-")] * 2
     finally:
         stack.node.exec(f"ip addr del {LATE}/32 dev lo")
+
+
+def test_no_worker_of_nginx_waits_in_an_accept(stack: Stack, opened: str) -> None:
+    # systemd hands sockets over blocking: of two workers that see one client the second
+    # would sit there until another one comes, and neither serve nor stop.
+    # The first descriptors are those of systemd.
+    script = (
+        "pid=$(systemctl show -P MainPID spark-nginx.service); "
+        "sed -n 's/^flags:[[:space:]]*//p' /proc/$pid/fdinfo/3 /proc/$pid/fdinfo/4"
+    )
+    flags = [int(told, 8) for told in stack.node.exec(script).out.split()]
+
+    assert len(flags) == 2
+    assert all(told & os.O_NONBLOCK for told in flags)
 
 
 def test_what_a_key_has_had_survives_kills(stack: Stack, opened: str) -> None:
