@@ -193,6 +193,8 @@ def test_what_a_key_has_had_survives_kills(stack: Stack, opened: str) -> None:
         [one] = json.loads(stack.node.exec("spark-model key list --json").out)
         return {name: one[name] for name in ("requests", "input_tokens", "output_tokens")}
 
+    # Whoever leaves has told all: what was asked before is counted.
+    stack.node.exec(f"spark-model stop {MODEL.name}", timeout=90)
     before = used()
     request = ("POST", MODEL.url, f"x-api-key: {opened}")
     assert ask(stack, request, request) == [("200", "-")] * 2
