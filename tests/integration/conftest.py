@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
+from activator_process import NAME, ScriptedRunner, Stage, TinyEngine, answer_ok, ready_script
 
 
 @pytest.fixture
@@ -16,3 +18,27 @@ def tmp_path() -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory(prefix="spark-") as directory:
         yield Path(directory)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """One model for an activator."""
+    stage = Stage(tmp_path)
+    yield stage
+    stage.close()
+
+
+@pytest.fixture
+async def runner(stage: Stage, nursery: trio.Nursery) -> ScriptedRunner:
+    """Its runner, which says at once that the engine is there."""
+    runner = ScriptedRunner(stage.layout.runner_socket(NAME), ready_script())
+    await nursery.start(runner.serve)
+    return runner
+
+
+@pytest.fixture
+async def engine(stage: Stage, nursery: trio.Nursery) -> TinyEngine:
+    """Its engine, which answers everything with `{}`."""
+    engine = TinyEngine(stage, "0a0b0c0d", answer_ok)
+    await nursery.start(engine.serve)
+    return engine

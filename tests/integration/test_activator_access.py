@@ -35,13 +35,6 @@ LAPTOP = Key("laptop", digest_of(SECRET)).line() + "\n"
 AUTHORIZED = f"Authorization: Bearer {SECRET}"
 
 
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
-    yield stage
-    stage.close()
-
-
 def own_address() -> str:
     """An address of this machine that is not loopback."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

@@ -27,7 +27,6 @@ from activator_process import (
     eventually,
     post,
     read_all,
-    ready_script,
     wait_exit,
 )
 
@@ -42,13 +41,6 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     stage = Stage(tmp_path, idle=0.5, drain=1.0)
     yield stage
     stage.close()
-
-
-@pytest.fixture
-async def runner(stage: Stage, nursery: trio.Nursery) -> ScriptedRunner:
-    runner = ScriptedRunner(stage.layout.runner_socket(NAME), ready_script())
-    await nursery.start(runner.serve)
-    return runner
 
 
 async def start_engine(

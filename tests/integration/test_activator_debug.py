@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import trio
 from activator_process import (
     NAME,
@@ -24,13 +22,6 @@ from activator_process import (
 )
 
 from spark_activator import protocol
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path, idle=60.0)
-    yield stage
-    stage.close()
 
 
 async def start(stage: Stage, nursery: trio.Nursery) -> ScriptedRunner:

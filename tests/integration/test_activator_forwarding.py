@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trio
 from activator_process import (
     FORM,
-    NAME,
     Answer,
     Asked,
     ScriptedRunner,
@@ -20,30 +18,7 @@ from activator_process import (
     eventually,
     post,
     read_all,
-    ready_script,
 )
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
-    yield stage
-    stage.close()
-
-
-@pytest.fixture
-async def runner(stage: Stage, nursery: trio.Nursery) -> ScriptedRunner:
-    runner = ScriptedRunner(stage.layout.runner_socket(NAME), ready_script())
-    await nursery.start(runner.serve)
-    return runner
-
-
-@pytest.fixture
-async def engine(stage: Stage, nursery: trio.Nursery) -> TinyEngine:
-    engine = TinyEngine(stage, "0a0b0c0d", answer_ok)
-    await nursery.start(engine.serve)
-    return engine
-
 
 CHUNKED_FORM = f"POST {FORM} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
 

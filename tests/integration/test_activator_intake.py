@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import statistics
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +26,6 @@ from activator_process import (
     eventually,
     post,
     read_all,
-    ready_script,
 )
 
 from spark_activator import protocol
@@ -35,25 +34,6 @@ from spark_activator.catalog.model import Requests
 
 # With as much of it a body is large, and decided about by the worker.
 PADDING = {"user": "x" * (SMALL + 1000)}
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
-    yield stage
-    stage.close()
-
-
-@pytest.fixture
-async def runner(stage: Stage, nursery: trio.Nursery) -> ScriptedRunner:
-    runner = ScriptedRunner(stage.layout.runner_socket(NAME), ready_script())
-    await nursery.start(runner.serve)
-    return runner
-
-
-@pytest.fixture
-async def engine(stage: Stage, nursery: trio.Nursery) -> TinyEngine:
-    return await engine_of(stage, nursery, answer_ok)
 
 
 async def engine_of(

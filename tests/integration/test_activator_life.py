@@ -34,13 +34,6 @@ Script = Callable[[Claim], Awaitable[None]]
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
-    yield stage
-    stage.close()
-
-
-@pytest.fixture
 def quick(tmp_path: Path) -> Iterator[Stage]:
     """A model that goes after a fifth of a second."""
     stage = Stage(tmp_path, idle=0.2)

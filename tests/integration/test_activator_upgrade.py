@@ -20,7 +20,6 @@ from activator_process import (
     answer_ok,
     eventually,
     read_all,
-    ready_script,
     wait_exit,
 )
 from websockets.sync.client import connect
@@ -43,13 +42,6 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     stage = Stage(tmp_path, idle=0.3, drain=1.0)
     yield stage
     stage.close()
-
-
-@pytest.fixture
-async def runner(stage: Stage, nursery: trio.Nursery) -> ScriptedRunner:
-    runner = ScriptedRunner(stage.layout.runner_socket(NAME), ready_script())
-    await nursery.start(runner.serve)
-    return runner
 
 
 @contextmanager
