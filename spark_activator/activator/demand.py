@@ -17,10 +17,9 @@ Whoever still waits after the end is a new connection, thus a new ticket.
 from __future__ import annotations
 
 import logging
-import math
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 
 import trio
@@ -29,6 +28,7 @@ from spark_activator.activator.held import Held
 from spark_activator.activator.idle import IdleClock
 from spark_activator.activator.patience import Patience
 from spark_activator.activator.runnerline import RunnerLine, RunnerLost
+from spark_activator.activator.served import Served
 from spark_activator.activator.usage import Counter
 from spark_activator.activator.words import boottime
 from spark_activator.errors import REFUSALS, Refusal
@@ -79,15 +79,13 @@ class Demand:
         self._path = layout.runner_socket(name)
         self._clock = clock
         self._changed = changed
-        self._most_served = math.inf if most_served is None else most_served
         self.line: FromRunner | None = None
         self.usage = Counter()
         self._held = Held()
         # Requests in flight, and those of them for which the engine was brought up.
         self._present: set[object] = set()
         self._brought_up_for: set[object] = set()
-        self._served = 0
-        self._none_served = trio.Event()
+        self._served = Served(most_served, self._place_freed)
         self._activation: str | None = None
         self._gone = trio.Event()
         self._wanted = trio.Event()
@@ -108,7 +106,7 @@ class Demand:
     @property
     def full(self) -> bool:
         """Whether the engine has as many requests as it may have."""
-        return self._served >= self._most_served
+        return self._served.full
 
     @contextmanager
     def request(self) -> Iterator[None]:
@@ -127,22 +125,16 @@ class Demand:
             self._edge.set()
             self._changed()
 
-    @contextmanager
-    def serving(self) -> Iterator[None]:
+    def serving(self) -> AbstractContextManager[None]:
         """Keep the engine from being given away for the duration of the block.
 
         To be entered at once after `wait_ready`, without waiting in between.
         """
-        self._served += 1
-        try:
-            yield
-        finally:
-            was_full = self.full
-            self._served -= 1
-            if not self._served:
-                self._none_served.set()
-            if was_full and self.waiting:
-                self._held.look()
+        return self._served.one()
+
+    def _place_freed(self) -> None:
+        if self.waiting:
+            self._held.look()
 
     async def wait_ready(self) -> str:
         """Wait for the engine, and for a place there; return its activation.
@@ -305,9 +297,7 @@ class Demand:
         self._gone = trio.Event()
 
     async def _give_way(self, runner: RunnerLine, conversation: trio.CancelScope) -> None:
-        while self._served:
-            self._none_served = trio.Event()
-            await self._none_served.wait()
+        await self._served.wait_none()
         with suppress(RunnerLost):  # then it has the memory back all the same
             await self._tell_usage(runner)
             await runner.send(Yielded())
@@ -318,7 +308,7 @@ class Demand:
         self._patience = Patience()
         self._held.refuse(Refusal("runner_unavailable", message))
         # A runner that comes back must find who still uses its engine.
-        if not self._served:
+        if not self._served.count:
             self._clock.demand_ended()
 
 
