@@ -7,7 +7,7 @@ is no stream of events is a failure.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
@@ -48,21 +48,37 @@ async def continue_anew(
     """
     body = Unframed(head.length, chunked=head.chunked)
     if head.status == 200 and head.events:
-        data = body.feed(rest) if rest else b""
-        while True:
-            if show is not None:
-                show(data)
-            await stream.send(data)
-            if body.complete:
-                break
-            data = body.feed(await receive(upstream))
-            await trio.lowlevel.checkpoint()
+        await pass_on(body, upstream, rest, show, stream.send)
         await stream.end()
     elif head.status == 200:
         await stream.fail(Failure(502, "the engine did not answer with a stream", "server_error"))
     else:
         said = await _read_error(upstream, body, rest)
         await stream.fail(engine_failed(head.status, said))
+
+
+async def pass_on(
+    body: Unframed,
+    upstream: Wire,
+    rest: bytes,
+    show: Callable[[bytes | memoryview], None] | None,
+    send: Callable[[bytes], Awaitable[None]],
+) -> None:
+    """Take *body* out of its frame, as it comes, and *send* it; *show* sees it.
+
+    Raises:
+        BrokenBody: It is not complete.
+    """
+    data = body.feed(rest) if rest else b""
+    while True:
+        if show is not None:
+            show(data)
+        await send(data)
+        if body.complete:
+            return
+        data = body.feed(await receive(upstream))
+        # Both sides may be ready all the time; the others want their turn.
+        await trio.lowlevel.checkpoint()
 
 
 async def _read_error(upstream: Wire, body: Unframed, rest: bytes) -> bytes:

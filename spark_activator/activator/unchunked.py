@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import trio
-
-from spark_activator.activator.continued import receive
+from spark_activator.activator.continued import pass_on
 from spark_activator.activator.wire import Wire
 from spark_activator.http.unframed import Unframed
 
@@ -24,13 +22,4 @@ async def send_unchunked(
         BrokenBody: It is not complete.
         ClientGone: The client is.
     """
-    body = Unframed(None, chunked=True)
-    data = body.feed(rest) if rest else b""
-    while True:
-        if show is not None:
-            show(data)
-        await client.send_all(data)
-        if body.complete:
-            return
-        data = body.feed(await receive(upstream))
-        await trio.lowlevel.checkpoint()
+    await pass_on(Unframed(None, chunked=True), upstream, rest, show, client.send_all)
