@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 from spark_activator.catalog.load import Catalog, load_catalog, load_ports, store_ports
 from spark_activator.catalog.model import Model, StatusKind
-from spark_activator.cli import freeze, models
+from spark_activator.cli import freeze, models, routes
 from spark_activator.cli.reach import reach
-from spark_activator.cli.routes import mark_stale
 from spark_activator.cli.units import Units
 from spark_activator.layout import Layout
 from spark_activator.render.changes import Change, diff
@@ -61,7 +60,7 @@ def run(layout: Layout, units: Units, *, dry_run: bool) -> int:
         print(diff(change for step in steps for change in step.todo), end="")
         _say_left(steps)
     else:
-        _act(layout, catalog, steps)
+        _act(layout, units, catalog, steps)
     return 1 if problems else 0
 
 
@@ -116,7 +115,7 @@ def _settled(units: Units, name: str) -> bool:
     return units.enabled(name) or units.listening(name)
 
 
-def _act(layout: Layout, catalog: Catalog, steps: Iterable[Step]) -> None:
+def _act(layout: Layout, units: Units, catalog: Catalog, steps: Iterable[Step]) -> None:
     if catalog.ports != load_ports(layout):
         store_ports(layout, catalog.ports)
     wrote = False
@@ -127,7 +126,7 @@ def _act(layout: Layout, catalog: Catalog, steps: Iterable[Step]) -> None:
             print(f"{step.name}: {change.verb} {change.path}")
     _say_left(steps)
     if wrote:
-        mark_stale(layout)
+        routes.follow(layout, units)
     else:
         print("nothing to write")
 

@@ -7,12 +7,16 @@ import sys
 from spark_activator.catalog import frozen
 from spark_activator.catalog.host import HostSettings
 from spark_activator.cli import files, models
+from spark_activator.cli.units import Units
 from spark_activator.errors import FileProblems
 from spark_activator.layout import Layout
 from spark_activator.render.routes import routes
+from spark_activator.render.units import MODELS_PATH, MODELS_SERVICE
 
 # Exists as long as the list is older than the markers; spark-models.path waits for it.
 STALE = ".stale"
+# The run that had begun, ours, and one for whom a socket made the file again.
+_MOST_RUNS = 3
 
 
 def run(layout: Layout) -> int:
@@ -43,7 +47,23 @@ def _host(layout: Layout) -> HostSettings:
         return HostSettings()
 
 
-def mark_stale(layout: Layout) -> None:
-    """Have the list written anew, where units that do so are running."""
-    if layout.markers.is_dir():
-        (layout.markers / STALE).touch()
+def follow(layout: Layout, units: Units) -> None:
+    """Have nginx's list written anew, where units that do so are running, and wait for it.
+
+    Whoever applied a model may ask for it at once, and must not be told that there is none.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    if not layout.markers.is_dir():
+        return
+    stale = layout.markers / STALE
+    stale.touch()
+    if not units.active(MODELS_PATH):
+        return
+    # A run that had begun before, and ends now, has read the old models; it left the
+    # file there, or it was made by a socket meanwhile, which nobody waits for.
+    for _ in range(_MOST_RUNS):
+        units.call("start", MODELS_SERVICE)
+        if not stale.exists():
+            return

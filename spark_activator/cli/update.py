@@ -10,9 +10,8 @@ import sys
 
 from spark_activator.catalog.load import load_catalog
 from spark_activator.catalog.model import Model, StatusKind
-from spark_activator.cli import freeze, models
+from spark_activator.cli import freeze, models, routes
 from spark_activator.cli.reach import reach
-from spark_activator.cli.routes import mark_stale
 from spark_activator.cli.units import Units
 from spark_activator.errors import UserError
 from spark_activator.layout import Layout
@@ -41,7 +40,7 @@ def run(layout: Layout, units: Units, *, name: str, dry_run: bool) -> int:
         return 0
     freeze.require_rights(layout, units, command=f"update {name}")
     _carry_out(layout, units, name, changes)
-    mark_stale(layout)
+    routes.follow(layout, units)
     _say_done(layout, name)
     return 0
 

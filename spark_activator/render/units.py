@@ -23,6 +23,8 @@ LOOPBACK = "127.0.0.1"
 ENDPOINT_PORT = 8009
 # See sd_listen_fds(3).
 FIRST_FD = 3
+MODELS_PATH = "spark-models.path"
+MODELS_SERVICE = "spark-models.service"
 NGINX_SERVICE = "spark-nginx.service"
 NGINX_SOCKET = "spark-nginx.socket"
 # What apply writes for nginx's units, both or neither.

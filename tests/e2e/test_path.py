@@ -25,7 +25,7 @@ def test_streams_an_answer_from_cold_and_leaves_nothing(stack: Stack, way: str) 
 
     [told] = stack.ask(url, FIRST.name, "--max-tokens", "40")
 
-    assert told["ended"] == "complete"
+    assert told["ended"] == "complete", told
     # Streamed, not buffered: 40 tokens take a second at 40 a second.
     assert told["took"] - told["first"] > 0.5
     stack.wait_for_nothing(FIRST.name)

@@ -5,6 +5,9 @@ import os
 
 import pytest
 
+from spark_activator.cli import apply, routes
+from spark_activator.cli.units import Units
+
 
 def frozen_memory(machine, name):
     return json.loads(machine.layout.frozen(name).read_text())["memory"] >> 30
@@ -229,3 +232,25 @@ def test_apply_without_rights_says_so_before_it_writes(open_machine, capfd):
     assert os.waitstatus_to_exitcode(status) == 1
     assert "needs root (hint: run: sudo spark-model apply" in capfd.readouterr().err
     assert open_machine.files() == before
+
+
+def test_apply_waits_until_nginx_knows_what_it_wrote(machine, monkeypatch):
+    asked = []
+
+    class Running(Units):
+        def active(self, unit: str) -> bool:
+            return unit == "spark-models.path"
+
+        def call(self, *arguments: str) -> None:
+            asked.append(arguments)
+            # The first was at it already, and had read the models of before.
+            if len(asked) == 2:
+                assert routes.run(machine.layout) == 0
+
+    machine.model_file("mine")
+    units = Running(machine.units, user=True)
+
+    assert apply.run(machine.layout, units, dry_run=False) == 0
+
+    assert asked == [("start", "spark-models.service")] * 2
+    assert '"mine"' in machine.layout.routes_file.read_text()
