@@ -62,6 +62,20 @@ class Layout:
         """The images that model files name."""
         return self.share / "images.yaml"
 
+    @property
+    def image_folders(self) -> Path:
+        """One folder for each image that is built on this machine."""
+        return self.share / "images"
+
+    @property
+    def fetched_files(self) -> Path:
+        """Files that were fetched, each by the name `sha256:…` of its content."""
+        return self.state / "files"
+
+    def pulled(self, name: str) -> Path:
+        """What the last pull of a model got: commits and digests."""
+        return self.state / "pulled" / f"{name}.json"
+
     def frozen(self, name: str) -> Path:
         """What runs: the resolved model, as `apply` last froze it."""
         return self.config / "frozen" / f"{name}.json"

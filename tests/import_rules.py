@@ -28,11 +28,26 @@ MAY_IMPORT: dict[str, set[str]] = {
     "notify": {"errors"},
     "listen": {"errors"},
     "catalog": {"errors", "layout"},
+    "sizing": {"errors", "catalog"},
+    "imports": {"errors", "catalog", "sizing"},
     "render": {"errors", "layout", "catalog"},
+    "weights": {"errors", "layout", "catalog"},
     "http": {"errors", "protocol", "catalog"},
     "activator": _BASE | {"catalog", "render", "http"},
     "runner": _BASE | {"catalog", "render", "http"},
-    "cli": _BASE | {"catalog", "render", "http", "activator", "runner"},
+    "doctor": _BASE | {"catalog", "render", "weights"},
+    "cli": _BASE
+    | {
+        "catalog",
+        "sizing",
+        "imports",
+        "render",
+        "http",
+        "activator",
+        "runner",
+        "weights",
+        "doctor",
+    },
     "__main__": {"cli"},
     # The demo engine is also copied into an image, by itself.
     "demo": set(),
@@ -40,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # These decide and never act: values in, values out.
 PURE = (
-    "errors", "catalog", "render", "http",
+    "errors", "catalog", "sizing", "imports", "render", "http",
     "runner.breaker", "runner.clues",
     "runner.plan", "runner.plan_rules", "runner.plan_scene", "runner.plan_values",
     "runner.footprint", "runner.guard_rules", "runner.memory_values",

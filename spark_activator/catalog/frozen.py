@@ -21,6 +21,10 @@ from spark_activator.errors import FileProblems, Problem
 _T = TypeVar("_T")
 
 
+# What people are told of a model changes nothing of what runs.
+_DESCRIBES = frozenset({"summary", "status", "client", "sizing", "measured", "issues"})
+
+
 def dump(model: Model) -> str:
     """Write *model*, every default spelled out."""
     return _text(model)
@@ -57,7 +61,10 @@ def config_hash(model: Model) -> str:
     """
     import hashlib  # only the runner asks, and OpenSSL takes a while to load
 
-    text = json.dumps(_plain(model, defaults=False), sort_keys=True)
+    body = _plain(model, defaults=False)
+    assert isinstance(body, dict)
+    runs = {key: value for key, value in body.items() if key not in _DESCRIBES}
+    text = json.dumps(runs, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

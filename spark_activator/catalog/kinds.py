@@ -118,6 +118,23 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
+class Positive:
+    """A number above zero, whole or not."""
+
+    what: str
+
+    def read(self, value: object, key: str, report: Report) -> object:
+        """Take a number that is finite."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e12:
+            return report.add(key, f"expected {self.what} above zero, got {quote(value)}")
+        return float(value)
+
+    def schema(self) -> dict[str, Any]:
+        """Describe it."""
+        return {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1e12}
+
+
+@dataclass(frozen=True, slots=True)
 class Anything:
     """Whatever JSON can say: it is handed on to an engine that knows better."""
 

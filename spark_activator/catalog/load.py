@@ -10,11 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from spark_activator.catalog import clashes, document, hostfile, images, modelfile, ports
+from spark_activator.catalog import clashes, document, hostfile, images, modelfile, ports, retired
 from spark_activator.catalog.host import HostSettings
 from spark_activator.catalog.model import Image, Model
 from spark_activator.errors import FileProblems, Problem
 from spark_activator.layout import Layout
+
+# Names that once were models of the catalog, in a file beside them; no model has this name.
+RETIRED = "retired"
 
 
 @dataclass(slots=True)
@@ -39,7 +42,9 @@ def load_catalog(layout: Layout) -> Catalog:
     catalog = Catalog()
     known, problems = load_images(layout)
     catalog.problems += problems
+    families = _families(layout, catalog.problems)
     bases = dict(_documents(layout.vendor_models, catalog.problems))
+    wholes = _inherited(bases, families)
     owners = dict(_documents(layout.owner_models, catalog.problems))
     found: dict[str, Model] = {}
     # The owner's file takes the place of the vendor's of that name, also a broken one.
@@ -55,7 +60,7 @@ def load_catalog(layout: Layout) -> Catalog:
                 values,
                 file=str(path),
                 images=known,
-                bases={base: document for base, (_, document) in bases.items() if document},
+                bases=families if vendor else wholes,
                 vendor=vendor,
             )
         except FileProblems as error:
@@ -81,8 +86,14 @@ def load_host(layout: Layout) -> HostSettings:
 
 
 def load_images(layout: Layout) -> tuple[dict[str, Image], list[Problem]]:
+    """Read what model files may name, by name; see `load_image_entries`."""
+    entries, problems = load_image_entries(layout)
+    return {name: entry.image for name, entry in entries.items()}, problems
+
+
+def load_image_entries(layout: Layout) -> tuple[dict[str, images.Entry], list[Problem]]:
     """Read images.yaml of the catalog and the owner's, whose entries win."""
-    known: dict[str, Image] = {}
+    known: dict[str, images.Entry] = {}
     problems: list[Problem] = []
     for path in (layout.images_file, layout.owner_images):
         try:
@@ -104,13 +115,18 @@ def check_files(layout: Layout, paths: Iterable[Path]) -> list[Problem]:
     problems: list[Problem] = []
     catalog = load_catalog(layout)
     known, _ = load_images(layout)
-    documents = dict(_documents(layout.vendor_models, []))
-    bases = {name: values for name, (_, values) in documents.items() if values}
+    families = _families(layout, [])
+    bases = _inherited(dict(_documents(layout.vendor_models, [])), families)
     for path in paths:
         vendor = path.resolve().parent == layout.vendor_models.resolve()
         try:
             model = modelfile.parse(
-                path.stem, _read(path), file=str(path), images=known, bases=bases, vendor=vendor
+                path.stem,
+                _read(path),
+                file=str(path),
+                images=known,
+                bases=families if vendor else bases,
+                vendor=vendor,
             )
         except FileNotFoundError:
             problems.append(Problem(str(path), "", "expected a file, there is none"))
@@ -157,6 +173,34 @@ def _assign_ports(catalog: Catalog, kept: Mapping[str, Model], remembered: dict[
             catalog.models[name] = replace(model, port=port)
 
 
+def load_retired(layout: Layout) -> tuple[dict[str, retired.Retired], list[Problem]]:
+    """Read which names were models of the catalog once."""
+    path = layout.vendor_models / f"{RETIRED}.yaml"
+    try:
+        return retired.parse(_read(path), str(path))
+    except FileNotFoundError:
+        return {}, []
+    except FileProblems as error:
+        return {}, list(error.problems)
+
+
+def _families(layout: Layout, problems: list[Problem]) -> dict[str, dict[str, Any]]:
+    """Read what several models of the catalog have in common; no family is a model."""
+    documents = _documents(layout.vendor_models / "families", problems)
+    return {name: values for name, (_, values) in documents if values is not None}
+
+
+def _inherited(
+    documents: Mapping[str, tuple[Path, dict[str, Any] | None]],
+    families: Mapping[str, Mapping[str, Any]],
+) -> dict[str, dict[str, Any]]:
+    return {
+        name: modelfile.inherited(values, families)
+        for name, (_, values) in documents.items()
+        if values is not None
+    }
+
+
 def _documents(
     directory: Path, problems: list[Problem]
 ) -> Iterator[tuple[str, tuple[Path, dict[str, Any] | None]]]:
@@ -171,7 +215,7 @@ def _documents(
     for path in paths:
         if path.suffix == ".yml":
             problems.append(Problem(str(path), "", "expected a name that ends in .yaml"))
-        if path.suffix != ".yaml" or path.name.startswith("."):
+        if path.suffix != ".yaml" or path.name.startswith(".") or path.stem == RETIRED:
             continue
         try:
             yield path.stem, (path, document.parse(_read(path), str(path)))

@@ -67,11 +67,21 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the weights and the facts come from; *origin* is the file's `from`."""
+    """Where the weights and the facts come from.
+
+    Attributes:
+        model: The repository on the hub, or a directory.
+        revision: Branch, tag or commit; None is the hub's default.
+        origin: The file's `from`: where recipe and numbers were read.
+        pinned: Whether *revision* is the commit that the source names in full.
+        drafts: Further repositories that the engine reads, such as a draft model.
+    """
 
     model: str
     revision: str | None = None
     origin: str = ""
+    pinned: bool = True
+    drafts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +187,36 @@ class Client:
 
 
 @dataclass(frozen=True, slots=True)
+class Sizing:
+    """How the model's memory was worked out: bytes, and *origin* of the numbers.
+
+    Attributes:
+        weights: What the weights take once they are loaded.
+        kv: The key-value cache for *sequences* of the model's context.
+        overhead: Activations, CUDA graphs and the CUDA context.
+        sequences: How many whole contexts *kv* holds.
+        token: Bytes of key-value cache that one token takes, where it is known.
+        origin: The file's `from`.
+    """
+
+    weights: int
+    kv: int
+    overhead: int
+    sequences: float = 1.0
+    token: int | None = None
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Tokens a second that a source measured, one request at a time unless it says otherwise."""
+
+    decode: float | None = None
+    prefill: float | None = None
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """One model, with its port.
 
@@ -187,6 +227,9 @@ class Model:
         memory: Bytes of GPU memory that the whole engine may take: the size of its lease.
         tcp: The port of a process engine that cannot serve on a unix socket, else None.
         probe: Whether readiness includes one generated token.
+        sizing: How *memory* was worked out; None where nobody has said.
+        measured: How fast a source saw it; None where none did.
+        issues: Known problems, a line each.
         vendor: Whether the file is of the catalog that is shipped.
     """
 
@@ -215,6 +258,9 @@ class Model:
     timeouts: Timeouts = Timeouts()
     client: Client = Client()
     probe: bool = True
+    sizing: Sizing | None = None
+    measured: Measured | None = None
+    issues: tuple[str, ...] = ()
     vendor: bool = False
 
     @property

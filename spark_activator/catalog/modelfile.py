@@ -11,21 +11,23 @@ from spark_activator.catalog.model import Engine, Image, Keep, Lifecycle, Model
 from spark_activator.catalog.names import wrong_name
 from spark_activator.catalog.section import Report, Setting, Table
 from spark_activator.catalog.settings import MODEL, VENDOR_PORTS
+from spark_activator.catalog.words import Words
 from spark_activator.errors import FileProblems
 
 # Keys of a catalog file that belong to that one model: who extends it under
 # another name would otherwise clash with it at once.
 _OWN = ("port", "aliases", "presets")
 _VENDOR_PORT = Whole(VENDOR_PORTS.start, VENDOR_PORTS.stop - 1, "a port of the catalog")
+_COMMAND = Words()
 # Replaced as a whole by a file that extends, because its parts exclude each other.
 _WHOLE = ("status",)
 
 
 def table(*, vendor: bool) -> Table:
-    """Say which keys a file may have: the catalog extends nothing and has ports of its own."""
+    """Say which keys a file may have: the catalog has ports of its own."""
     if not vendor:
         return MODEL
-    settings = {key: value for key, value in MODEL.settings.items() if key != "extends"}
+    settings = dict(MODEL.settings)
     settings["port"] = Setting(_VENDOR_PORT, settings["port"].help, required=True)
     return Table(settings)
 
@@ -46,7 +48,8 @@ def parse(
         text: What is in it.
         file: What the owner calls it, for messages.
         images: What `image` may name.
-        bases: Documents of the catalog by name: what `extends` may name.
+        bases: Documents by name, what `extends` may name: for the owner's files those of
+            the catalog with their own families in them (`inherited`), for the catalog's families.
         vendor: Whether the file itself is of the catalog.
 
     Returns:
@@ -114,7 +117,29 @@ def resolve(
         base = bases.get(extends, {})
         if extends != name:
             base = {key: value for key, value in base.items() if key not in _OWN}
-    return merge(base, values)
+    return _with_extra(merge(_with_extra(base), values))
+
+
+def inherited(
+    values: Mapping[str, Any], families: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Put a document of the catalog over its family, for those who extend it in turn."""
+    extends = values.get("extends")
+    family = families.get(extends, {}) if isinstance(extends, str) else {}
+    merged = _with_extra(merge(_with_extra(family), values))
+    merged.pop("extends", None)
+    return merged
+
+
+def _with_extra(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Put `extra_args` behind `args`; what is no command line stays, for the reader to report."""
+    result = dict(values)
+    both = [result.get(key) for key in ("args", "extra_args")]
+    parts = [() if part is None else _COMMAND.read(part, "", Report("")) for part in both]
+    if "extra_args" in result and all(isinstance(part, tuple) for part in parts):
+        del result["extra_args"]
+        result["args"] = [word for part in parts if isinstance(part, tuple) for word in part]
+    return result
 
 
 def merge(base: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,6 +163,7 @@ def _model(
     vendor: bool,
 ) -> Model:
     fields.pop("extends", None)
+    fields.pop("extra_args", None)
     probe = fields.pop("readiness", {}).get("generate", True)
     image = _image(fields.pop("image", None), images, report)
     if fields.get("lifecycle") is Lifecycle.UTILITY:

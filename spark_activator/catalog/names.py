@@ -33,6 +33,8 @@ def wrong_name(name: str) -> str | None:
             "expected a name of at most 63 letters a-z, digits, '.', '_' and '-', "
             f"beginning with a letter or digit, got {name!r}"
         )
+    if name == "retired":
+        return "'retired' is the file of models that are no more, and cannot be a model's name"
     if re.fullmatch(_RESERVED, name):
         return f"{name!r} is part of the API's paths and cannot be a model's name"
     return None

@@ -48,7 +48,10 @@ def schema() -> dict[str, Any]:
     given = {"not": null}
     return {
         "required": ["source", "memory"],
-        "properties": {"source": {"required": ["model"]}},
+        "properties": {
+            "source": {"required": ["model"]},
+            "sizing": {"required": ["weights", "kv", "overhead"]},
+        },
         "allOf": [
             {
                 "if": process,

@@ -11,6 +11,7 @@ from spark_activator.catalog.kinds import (
     Choice,
     ListOf,
     MapOf,
+    Positive,
     StatusShape,
     Switch,
     Text,
@@ -25,8 +26,10 @@ from spark_activator.catalog.model import (
     Engine,
     Keep,
     Lifecycle,
+    Measured,
     Network,
     Requests,
+    Sizing,
     Source,
     Timeouts,
     Tools,
@@ -40,7 +43,7 @@ VENDOR_PORTS = range(18100, 18300)
 
 # The longest context that a published model claims is ten million tokens.
 _TOKENS = Whole(1, 10_000_000, "a number of tokens")
-_NAME = Text("a name such as 'gpt-oss-20b'", NAME, 63)
+NAME_KIND = Text("a name such as 'gpt-oss-20b'", NAME, 63)
 _CLIENT_NAME = Text(
     "a name such as 'openai/gpt-oss-20b' that is no path of the API",
     CLIENT_NAME,
@@ -61,14 +64,16 @@ _ULIMITS = (
 )
 
 
+_REPOSITORY = Text(
+    "a model of the hub such as 'openai/gpt-oss-20b', or a directory",
+    r"^[A-Za-z0-9/][A-Za-z0-9._/+-]*(?!\n)$",
+    255,
+)
+
 SOURCE = Table(
     {
         "model": Setting(
-            Text(
-                "a model of the hub such as 'openai/gpt-oss-20b', or a directory",
-                r"^[A-Za-z0-9/][A-Za-z0-9._/+-]*(?!\n)$",
-                255,
-            ),
+            _REPOSITORY,
             "The model on the Hugging Face hub, or a directory with its weights.",
             required=True,
         ),
@@ -77,8 +82,38 @@ SOURCE = Table(
             "Branch, tag or commit on the hub.",
         ),
         "from": Setting(LINE, "Where recipe and numbers were read.", field="origin"),
+        "pinned": Setting(Switch(), "false where no commit was read in full in a source."),
+        "drafts": Setting(
+            ListOf(_REPOSITORY, 4), "Further models that the engine reads, such as a draft model."
+        ),
     },
     Source,
+)
+
+SIZING = Table(
+    {
+        "weights": Setting(size(), "What the weights take once they are loaded.", required=True),
+        "kv": Setting(size(), "The key-value cache for `sequences` contexts.", required=True),
+        "overhead": Setting(
+            size(), "Activations, CUDA graphs and the CUDA context.", required=True
+        ),
+        "sequences": Setting(
+            Positive("a number of contexts"), "How many whole contexts the cache holds."
+        ),
+        "token": Setting(size(), "Key-value cache that one token takes."),
+        "from": Setting(LINE, "Where these numbers come from.", field="origin"),
+    },
+    Sizing,
+)
+
+_SPEED = Positive("a number of tokens a second")
+MEASURED = Table(
+    {
+        "decode": Setting(_SPEED, "Tokens a second that one request gets."),
+        "prefill": Setting(_SPEED, "Tokens a second of a prompt."),
+        "from": Setting(LINE, "Who measured it, and how.", field="origin"),
+    },
+    Measured,
 )
 
 CONTAINER = Table(
@@ -192,7 +227,10 @@ READINESS = Table(
 
 MODEL = Table(
     {
-        "extends": Setting(_NAME, "The model of the catalog whose keys this file changes."),
+        "extends": Setting(
+            NAME_KIND,
+            "The model (in the catalog: the family) whose keys this file changes.",
+        ),
         "port": Setting(
             Whole(OWNER_PORTS.start, OWNER_PORTS.stop - 1, "a port"),
             "Where it listens on 127.0.0.1; one is given and remembered where none is said.",
@@ -202,8 +240,9 @@ MODEL = Table(
         "source": Setting(SOURCE, "Where the weights and the facts come from.", required=True),
         "aliases": Setting(ListOf(_CLIENT_NAME), "Further names that clients may use."),
         "engine": Setting(Choice(Engine), "What runs the model."),
-        "image": Setting(_NAME, "A name in images.yaml."),
+        "image": Setting(NAME_KIND, "A name in images.yaml."),
         "args": Setting(Words(), "Arguments of the engine: a pasted block, or a list."),
+        "extra_args": Setting(Words(), "Arguments behind those of the file that is extended."),
         "command": Setting(
             Words(least=1),
             "The command of a process engine; {socket} and {python} in it are replaced.",
@@ -244,5 +283,8 @@ MODEL = Table(
         "timeouts": Setting(TIMEOUTS, "Deadlines."),
         "client": Setting(CLIENT, "What client configurations are told."),
         "readiness": Setting(READINESS, "What makes it ready."),
+        "sizing": Setting(SIZING, "How `memory` was worked out."),
+        "measured": Setting(MEASURED, "How fast a source saw it."),
+        "issues": Setting(ListOf(LINE, 16), "Known problems, a line each."),
     }
 )

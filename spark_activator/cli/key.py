@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from spark_activator.cli import files, models, show
+from spark_activator.cli import files, models, tables
 from spark_activator.cli.reach import reach
 from spark_activator.errors import UserError
 from spark_activator.http import keys
@@ -102,7 +102,7 @@ def show_all(layout: Layout, *, as_json: bool) -> int:
     elif found.entries:
         rows = [_row(key, used.get(key.name, Used())) for key in found.entries]
         head = ("NAME", "MODELS", "ADMIN", "ADDED", "REQUESTS", "INPUT", "OUTPUT", "LAST USE")
-        print(show.table(head, rows))
+        print(tables.table(head, rows))
     elif not found.exist:
         print("no keys: only this machine is served (make one: sudo spark-model key add NAME)")
     _say_wrong(layout, found)
@@ -208,7 +208,7 @@ def _tell(sentence: str) -> None:
 def _row(key: Key, used: Used) -> tuple[str, ...]:
     last = "never"
     if used.last:
-        last = f"{show.span(max(0.0, time.time() - used.last))} ago"
+        last = f"{tables.span(max(0.0, time.time() - used.last))} ago"
     return (
         key.name,
         "all" if key.models is None else ",".join(sorted(key.models)),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spark_activator.catalog.quantities import format_size
-from spark_activator.cli import command, show
+from spark_activator.cli import command, tables
 from spark_activator.cli.lender import Lender
 from spark_activator.errors import EngineFailed
 from spark_activator.layout import Layout
@@ -78,7 +78,7 @@ def hold(layout: Layout, wish: Wish, seconds: float) -> int:
         ends = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
         signal.pthread_sigmask(signal.SIG_BLOCK, ends)
         size = format_size(wish.memory)
-        print(f"{size} are yours until {show.clock(until)}, or Ctrl-C", flush=True)
+        print(f"{size} are yours until {tables.clock(until)}, or Ctrl-C", flush=True)
         while (left := until - boottime()) > 0:
             if signal.sigtimedwait(ends, min(left, LOOK_AGAIN)) is not None:
                 break
@@ -102,7 +102,7 @@ def _borrow(layout: Layout, wish: Wish, request: Borrow) -> tuple[Granted, int] 
         _say(f"no lease: {failure.message}")
         return None
     except TimeoutError:
-        _say(f"no lease within {show.span(time.monotonic() - began)}")
+        _say(f"no lease within {tables.span(time.monotonic() - began)}")
         return None
     if granted.name != request.name:
         _say(f"called '{granted.name}', since there is a '{request.name}'")

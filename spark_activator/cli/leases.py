@@ -9,7 +9,7 @@ from typing import Any
 import trio
 
 from spark_activator.catalog.model import Lifecycle
-from spark_activator.cli import show
+from spark_activator.cli import tables
 from spark_activator.layout import Layout
 from spark_activator.runner.memory import GIB
 from spark_activator.runner.plan import GiveWay, Lease, Reason, Refuse, Take, Ticket, Wait
@@ -48,7 +48,7 @@ def as_text(view: View) -> str:
     """Return what a person gets."""
     parts = [_table(view)] if view.leases or view.tickets else ["nobody has a lease, nobody waits"]
     if (pause := view.terms.settings.pause) is not None:
-        end = "until 'spark-model resume'" if pause.until is None else show.clock(pause.until)
+        end = "until 'spark-model resume'" if pause.until is None else tables.clock(pause.until)
         parts.append(f"paused {'' if pause.until is None else 'until '}{end}")
     budget, leased, room = view.terms.budget, _leased(view), view.memory.leased
     parts.append(
@@ -64,7 +64,7 @@ def _table(view: View) -> str:
             shown(lease.model),
             _size(lease),
             str(lease.state),
-            show.span(max(0.0, view.now - lease.since)) if lease.since else "?",
+            tables.span(max(0.0, view.now - lease.since)) if lease.since else "?",
             _holder_words(view, lease),
         )
         for lease in view.leases
@@ -74,12 +74,12 @@ def _table(view: View) -> str:
             shown(ticket.model),
             _size(ticket),
             "waiting",
-            show.span(max(0.0, view.now - ticket.since)),
+            tables.span(max(0.0, view.now - ticket.since)),
             _waiter_words(view, ticket),
         )
         for ticket in view.tickets
     ]
-    return show.table(("WHO", "MEMORY", "STATE", "SINCE", "WHY"), rows)
+    return tables.table(("WHO", "MEMORY", "STATE", "SINCE", "WHY"), rows)
 
 
 def _holder_words(view: View, lease: Lease) -> str:
@@ -94,7 +94,7 @@ def _holder_words(view: View, lease: Lease) -> str:
     elif lease.ready_since is not None:
         words.append("idle")
     if lease.until is not None:
-        words.append(f"until {show.clock(lease.until)}")
+        words.append(f"until {tables.clock(lease.until)}")
     match view.plan.holders.get(lease.model):
         case GiveWay(_, Reason.PAUSED):
             words.append("goes, for the GPU is paused")
@@ -113,7 +113,7 @@ def _waiter_words(view: View, ticket: Ticket) -> str:
             if ahead:
                 words += f", behind {', '.join(shown(name) for name in ahead)}"
             if due is not None and due > view.now:
-                words += f", for {show.span(due - view.now)} at most, then they stop admitting"
+                words += f", for {tables.span(due - view.now)} at most, then they stop admitting"
             return words
         case Refuse() as step:
             return refused(ticket, step, budget=view.terms.budget, now=view.now).message

@@ -9,7 +9,28 @@ import sys
 from collections.abc import Sequence
 
 from spark_activator import __version__
-from spark_activator.cli import access, logs, overview, reset, routes, sharing, status, stop, warm
+from spark_activator.cli import (
+    access,
+    add,
+    chat,
+    client,
+    disk,
+    doctor,
+    enable,
+    image,
+    logs,
+    migrate,
+    overview,
+    pull,
+    remove,
+    reset,
+    routes,
+    sharing,
+    show,
+    status,
+    stop,
+    warm,
+)
 from spark_activator.cli.arguments import Call, Commands, command
 from spark_activator.cli.units import Units
 from spark_activator.errors import SparkError, UserError
@@ -61,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _looking(commands)
     _changing(commands)
+    for module in (enable, show, pull, remove, disk, image, chat, add, migrate, client, doctor):
+        module.add(commands)
     sharing.add(commands)
     access.add(commands)
     return parser

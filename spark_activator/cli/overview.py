@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from spark_activator.cli import models, show
+from spark_activator.cli import models, tables
 from spark_activator.cli.units import Units
 from spark_activator.layout import Layout
 
@@ -28,5 +28,5 @@ def run(layout: Layout, units: Units, *, as_json: bool) -> int:
         )
         for situation in situations
     ]
-    print(show.table(("MODEL", "PORT", "ENABLED", "STATE", "SUMMARY"), rows))
+    print(tables.table(("MODEL", "PORT", "ENABLED", "STATE", "SUMMARY"), rows))
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from spark_activator.cli import show
+from spark_activator.cli import tables
 from spark_activator.cli.lender import Lender
 from spark_activator.errors import EngineFailed, UserError
 from spark_activator.layout import Layout
@@ -20,7 +20,9 @@ def begin(layout: Layout, seconds: float | None) -> int:
         UserError: It could not be done.
     """
     done = _change(layout, PauseGpu(seconds))
-    end = "until 'spark-model resume'" if done.until is None else f"until {show.clock(done.until)}"
+    end = (
+        "until 'spark-model resume'" if done.until is None else f"until {tables.clock(done.until)}"
+    )
     print(f"paused {end}: nobody gets the GPU")
     leases = trio.run(look, layout).leases
     going = [shown(lease.model) for lease in leases if not lease.foreign]

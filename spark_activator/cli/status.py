@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from spark_activator.catalog.quantities import format_size
-from spark_activator.cli import models, show
+from spark_activator.cli import models, tables
 from spark_activator.cli.models import Situation
 from spark_activator.cli.units import Units
 from spark_activator.layout import Layout
@@ -35,10 +35,10 @@ def _everything(layout: Layout, units: Units, *, as_json: bool) -> int:
     running = [situation for situation in situations if situation.state]
     if running:
         rows = [
-            (situation.name, show.span(situation.elapsed), situation.sentence)
+            (situation.name, tables.span(situation.elapsed), situation.sentence)
             for situation in running
         ]
-        print(show.table(("MODEL", "SINCE", "STATE"), rows))
+        print(tables.table(("MODEL", "SINCE", "STATE"), rows))
     else:
         listening = sum(situation.listening for situation in situations)
         print(f"no model is running, {listening} of {len(situations)} listen")
@@ -80,7 +80,7 @@ def _took(footprint: Footprint | None) -> str:
 def _running(situation: Situation, state: State) -> list[tuple[str, str]]:
     lines = [
         ("Phase", str(state.phase)),
-        ("Since", f"{show.span(situation.elapsed)} ago"),
+        ("Since", f"{tables.span(situation.elapsed)} ago"),
         ("Waiting for", state.waiting_for),
         ("Because", state.stopped_by),
         ("In flight", str(state.in_flight)),
@@ -89,7 +89,7 @@ def _running(situation: Situation, state: State) -> list[tuple[str, str]]:
     if state.progress is not None:
         lines.append(("Progress", f"{state.progress:.0%}"))
     if state.eta is not None:
-        lines.append(("Ready in", f"about {show.span(state.eta)}"))
+        lines.append(("Ready in", f"about {tables.span(state.eta)}"))
     if state.position is not None:
         behind = f", behind {', '.join(state.ahead)}" if state.ahead else ""
         lines.append(("Position", f"{state.position}{behind}"))

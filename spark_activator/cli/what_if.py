@@ -9,7 +9,7 @@ from dataclasses import asdict
 import trio
 
 from spark_activator.catalog.frozen import config_hash
-from spark_activator.cli import models, show
+from spark_activator.cli import models, tables
 from spark_activator.layout import Layout
 from spark_activator.runner.plan import Ticket
 from spark_activator.runner.queueing import ticket_of
@@ -45,7 +45,7 @@ def sentence(outlook: Outlook, ticket: Ticket, view: View) -> str:
     if outlook.answer in (Answer.THERE, Answer.FITS, Answer.EVICTS):
         parts.append(f"beside {_list(outlook.beside)}" if outlook.beside else "alone")
     if outlook.answer not in (Answer.THERE, Answer.REFUSED):
-        cold = "not measured yet" if outlook.cold is None else f"about {show.span(outlook.cold)}"
+        cold = "not measured yet" if outlook.cold is None else f"about {tables.span(outlook.cold)}"
         parts.append(f"cold start: {cold}")
     return "; ".join(parts)
 
@@ -59,7 +59,7 @@ def _answer(outlook: Outlook, ticket: Ticket, view: View) -> str:
         case Answer.EVICTS:
             words = f"evicts {_list(outlook.evicts)}"
             assert outlook.within is not None
-            after = show.span(outlook.within)
+            after = tables.span(outlook.within)
             if outlook.busy:
                 verb = "is" if len(outlook.busy) == 1 else "are"
                 return f"{words}; {_list(outlook.busy)} {verb} busy and admits for {after} at most"

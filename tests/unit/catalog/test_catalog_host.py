@@ -44,11 +44,11 @@ def test_images() -> None:
     known, problems = images.parse(text, "images.yaml")
 
     assert problems == []
-    assert known == {
+    assert {name: entry.image for name, entry in known.items()} == {
         "a": Image("a", "nvcr.io/nvidia/vllm:26.01-py3", DIGEST),
         "b": Image("b", "localhost:5000/x/y", cpu=True),
     }
-    assert known["a"].pull_spec == f"nvcr.io/nvidia/vllm:26.01-py3@{DIGEST}"
+    assert known["a"].image.pull_spec == f"nvcr.io/nvidia/vllm:26.01-py3@{DIGEST}"
 
 
 @pytest.mark.parametrize(

@@ -161,10 +161,20 @@ def test_a_file_whose_name_cannot_be_a_model(name: str) -> None:
     assert "name" in problem
 
 
-def test_the_catalog_has_ports_of_its_own_and_extends_nothing() -> None:
+def test_the_catalog_has_ports_of_its_own_and_extends_families_alone() -> None:
     text = "{source: {model: a/b}, memory: 1GiB, image: demo, port: %s}"
 
     assert parse(text % 18299, vendor=True).vendor
     assert "18100 to 18299" in problems_of(text % 18300, vendor=True)[0]
     assert "required" in problems_of(text % "null", vendor=True)[0]
-    assert "extends: unknown key" in problems_of("{extends: base}", vendor=True)[0]
+    wrong = problems_of("{extends: elsewhere, port: 18101}", vendor=True)
+    assert "extends: expected a readable" in wrong[0]
+
+
+def test_extra_arguments_go_behind_those_of_the_file_that_is_extended() -> None:
+    base = {"family": {"image": "demo", "args": "--a 1 --b 2", "memory": "1GiB"}}
+    text = "{extends: family, source: {model: a/b}, port: 18100, extra_args: [--c, '3']}"
+
+    model = modelfile.parse("mine", text, file="mine.yaml", images=IMAGES, bases=base, vendor=True)
+
+    assert model.args == ("--a", "1", "--b", "2", "--c", "3")

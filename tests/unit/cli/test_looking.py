@@ -6,7 +6,7 @@ import time
 import pytest
 
 from spark_activator.catalog.frozen import config_hash
-from spark_activator.cli import models, show
+from spark_activator.cli import models, tables
 from spark_activator.runner import breaker, breaker_file, history
 from spark_activator.runner.breaker import Cause, Failure, Record
 from spark_activator.state import Phase, State
@@ -147,7 +147,7 @@ def test_nearest_name_is_in_the_hint(machine, capsys):
     ],
 )
 def test_spans_have_the_two_greatest_units(seconds, words):
-    assert show.span(seconds) == words
+    assert tables.span(seconds) == words
 
 
 def test_status_says_what_a_model_really_took(machine, out):

@@ -10,7 +10,7 @@ import pytest
 from spark_activator.catalog import frozen
 from spark_activator.catalog.frozen import config_hash
 from spark_activator.catalog.host import HostSettings
-from spark_activator.cli import show
+from spark_activator.cli import tables
 from spark_activator.runner import history
 
 GIB = 1 << 30
@@ -130,5 +130,5 @@ def test_run_without_a_command(machine, capsys):
 def test_clock_names_the_day_when_it_is_another():
     now = time.clock_gettime(time.CLOCK_BOOTTIME)
 
-    assert len(show.clock(now)) in (8, 19)  # the second may be the last of a day
-    assert len(show.clock(now + 48 * 3600)) == 19
+    assert len(tables.clock(now)) in (8, 19)  # the second may be the last of a day
+    assert len(tables.clock(now + 48 * 3600)) == 19

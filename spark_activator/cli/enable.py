@@ -1,0 +1,19 @@
+"""`spark-model enable`: switch a model on, with all that it needs (needs root)."""
+
+from __future__ import annotations
+
+import argparse
+
+from spark_activator.cli.arguments import Commands, command
+from spark_activator.cli.units import Units
+from spark_activator.errors import UserError
+from spark_activator.layout import Layout
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add it to *commands*."""
+    command(commands, "enable", "switch a model on, with all that it needs (needs root)", _run)
+
+
+def _run(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
+    raise UserError("'enable' is not there yet")

@@ -1,0 +1,19 @@
+"""`spark-model pull`: fetch the weights of models."""
+
+from __future__ import annotations
+
+import argparse
+
+from spark_activator.cli.arguments import Commands, command
+from spark_activator.cli.units import Units
+from spark_activator.errors import UserError
+from spark_activator.layout import Layout
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add it to *commands*."""
+    command(commands, "pull", "fetch the weights of models", _run)
+
+
+def _run(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
+    raise UserError("'pull' is not there yet")
