@@ -91,8 +91,9 @@ install_users() {
 
 install_catalog() {
     step "catalog: $SHARE/models"
-    for file in models/*.yaml; do
-        [ ! -e "$file" ] || put_listed 644 "$SHARE/$file" <"$file"
+    # Families are what several models have in common, folders of images what is built here.
+    for file in models/*.yaml models/families/*.yaml images/*/*; do
+        [ ! -f "$file" ] || put_listed 644 "$SHARE/$file" <"$file"
     done
     [ ! -e images/images.yaml ] || put_listed 644 $SHARE/images.yaml <images/images.yaml
     # For programs that ask the models.

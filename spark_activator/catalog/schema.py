@@ -17,16 +17,14 @@ def json_schema(*, vendor: bool = False) -> dict[str, Any]:
     """Describe the owner's model files, or those of the catalog."""
     body = modelfile.table(vendor=vendor).schema()
     complete = rules.schema()
-    if vendor:
-        complete["required"] = [*complete["required"], "port"]
-    else:
-        # What a file leaves out may be in the one that it extends.
-        extends = {"required": ["extends"], "properties": {"extends": {"type": "string"}}}
-        complete = {"if": {"not": extends}, "then": complete}
+    # What a file leaves out may be in the one that it extends.
+    extends = {"required": ["extends"], "properties": {"extends": {"type": "string"}}}
+    complete = {"if": {"not": extends}, "then": complete}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Model file of spark-activator",
         **body,
+        **({"required": ["port"]} if vendor else {}),
         "allOf": [complete],
     }
 
