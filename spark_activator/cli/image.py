@@ -101,7 +101,7 @@ def build(
         )
     context = image_context.read(layout.image_folders / entry.build)
     print(f"{name}: building from {layout.image_folders / entry.build}{docker.room()}")
-    labels = {image_context.LABEL: name, image_context.INPUTS: context.digest(arguments)}
+    labels = context.labels(name, arguments)
     docker.build(context.tar(), entry.image.reference, arguments, labels=labels, no_cache=no_cache)
     found = docker.find(entry.image)
     assert found is not None

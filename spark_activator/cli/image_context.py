@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import spark_activator
 from spark_activator.errors import UserError
 
-# On images that were built here: their name, and the hash of what they were built from.
+# On images that were built here: their name, the hash of their folder, and arguments.
 LABEL = "spark-activator.image"
 INPUTS = "spark-activator.inputs"
+ARGUMENTS = "spark-activator.arguments"
 
 # The engine that is also copied into an image; it imports nothing of ours.
 ENGINE = "spark_activator/demo"
@@ -26,9 +27,14 @@ class Context:
 
     files: dict[str, bytes]
 
-    def digest(self, arguments: dict[str, str]) -> str:
-        """Return one hash of all files and of the build's *arguments*."""
-        digest = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode())
+    def labels(self, name: str, arguments: Mapping[str, str]) -> dict[str, str]:
+        """Return what an image *name* says of itself that is built from them."""
+        words = " ".join(f"{key}={value}" for key, value in sorted(arguments.items()))
+        return {LABEL: name, INPUTS: self.digest(), ARGUMENTS: words}
+
+    def digest(self) -> str:
+        """Return one hash of all files."""
+        digest = hashlib.sha256()
         for path, content in sorted(self.files.items()):
             digest.update(f"\0{path}\0{len(content)}\0".encode())
             digest.update(content)

@@ -48,11 +48,11 @@ def _built(entry: Entry, found: Found, layout: Layout) -> Verdict:
         context = image_context.read(layout.image_folders / entry.build)
     except UserError as error:
         return Verdict(good=False, says=error.message)
-    if found.labels.get(image_context.INPUTS) == context.digest({}):
-        return Verdict(good=True, says="good, built from what is here")
-    return Verdict(
-        good=False, says=f"built from other files, or with other arguments (run: {again})"
-    )
+    if found.labels.get(image_context.INPUTS) != context.digest():
+        return Verdict(good=False, says=f"built from other files (run: {again})")
+    words = found.labels.get(image_context.ARGUMENTS)
+    given = f" with {words}" if words else ""
+    return Verdict(good=True, says=f"good, built from what is here{given}")
 
 
 def _unpinned(entry: Entry, found: Found, remembered: Mapping[str, object]) -> Verdict:

@@ -184,7 +184,7 @@ def test_build_sends_its_folder_and_labels_what_it_made(
     machine, docker: FakeDocker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     context = image_context.read(machine.layout.image_folders / "own")
-    labels = {image_context.LABEL: "own", image_context.INPUTS: context.digest({})}
+    labels = context.labels("own", {})
     docker.events = [{"stream": "Step 1/2 : FROM scratch\n"}, {"stream": "\n"}]
     docker.brings = {"own:latest": found("own:latest", None, **labels)}
 
