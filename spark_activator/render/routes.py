@@ -59,7 +59,7 @@ def _entry(model: Model, *, enabled: bool) -> dict[str, Any]:
         "names": list(model.names),
         "context": model.context,
         "capabilities": model.capabilities.known(),
-        "chat": _chats(model),
+        "chat": chats(model),
         "utility": model.lifecycle is Lifecycle.UTILITY,
         "exclusive": model.lifecycle is Lifecycle.EXCLUSIVE,
         "idle": None if model.keep is Keep.ALWAYS else model.timeouts.idle,
@@ -68,7 +68,7 @@ def _entry(model: Model, *, enabled: bool) -> dict[str, Any]:
     }
 
 
-def _chats(model: Model) -> bool:
+def chats(model: Model) -> bool:
     """Say whether its engine is started for anything but vectors, scores and transcripts."""
     words = [word for arg in model.args for word in arg.split("=", 1)]
     for place, word in enumerate(words):
