@@ -126,7 +126,7 @@ class Facts:
     """
 
     run: str
-    host: HostSettings = HostSettings()
+    host: HostSettings = field(default_factory=HostSettings)
     host_problem: str = ""
     docker: DockerFacts | None = None
     docker_error: str = ""

@@ -100,6 +100,15 @@ def listened(text: str) -> Iterator[tuple[int, str]]:
             yield int(port, 16), _address(address)
 
 
+def ports_in_use(layout: Layout) -> dict[int, set[str]]:
+    """Return the ports on which somebody listens, each with its addresses."""
+    taken: dict[int, set[str]] = {}
+    for table in ("net/tcp", "net/tcp6"):
+        for port, address in listened(_text(layout.proc / table)):
+            taken.setdefault(port, set()).add(address)
+    return taken
+
+
 def _address(digits: str) -> str:
     # Words of four bytes, each in the order of this machine, which is little-endian.
     words = bytes.fromhex(digits)
@@ -125,15 +134,13 @@ def read_keys(path: Path) -> KeyFacts:
     """Read the file of API keys."""
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
-        text = path.read_text()
+        data = path.read_bytes()
     except FileNotFoundError:
         return KeyFacts(str(path))
     except PermissionError:
         return KeyFacts(str(path), readable=False)
-    except UnicodeDecodeError:
-        # keys.read would say so of each line; of what is no text the first stands for all.
-        return KeyFacts(str(path), wrong=(1,), mode=mode)
-    found = keys.read(text)
+    # Bytes that are no text make their lines wrong, as they are for who serves.
+    found = keys.read(data.decode(errors="replace"))
     return KeyFacts(str(path), entries=len(found.entries), wrong=tuple(found.wrong), mode=mode)
 
 
@@ -170,10 +177,7 @@ def _nginx_version() -> str | None:
 
 
 def _listeners(layout: Layout, units: UnitsLike) -> Iterator[Listener]:
-    taken: dict[int, set[str]] = {}
-    for table in ("net/tcp", "net/tcp6"):
-        for port, address in listened(_text(layout.proc / table)):
-            taken.setdefault(port, set()).add(address)
+    taken = ports_in_use(layout)
     there = tuple(sorted(taken.get(ENDPOINT_PORT, ())))
     yield Listener("nginx", ENDPOINT_PORT, there, units.active(NGINX_SERVICE), enabled=True)
     for name in _names(layout.frozen("x").parent):
