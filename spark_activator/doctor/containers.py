@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING, Any
 
 from spark_activator.doctor.facts import Container, DockerFacts
@@ -30,6 +31,14 @@ def look(address: str | None) -> tuple[DockerFacts | None, str]:
         return None, f"there is no {path}"
     if path != base and not os.access(path, os.R_OK | os.W_OK):
         return None, f"{path}: permission denied, use sudo"
+    if path != base:
+        try:
+            # First by hand: the SDK forgets to close what it could not connect.
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(ASK_TIMEOUT)
+                probe.connect(path)
+        except OSError as error:
+            return None, f"{path}: {error.strerror or error}"
     import docker
     import requests
 
