@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "http": {"errors", "protocol", "catalog"},
     "activator": _BASE | {"catalog", "render", "http"},
     "runner": _BASE | {"catalog", "render", "http"},
-    "doctor": _BASE | {"catalog", "render", "weights"},
+    "doctor": _BASE | {"catalog", "render", "http", "weights"},
     "cli": _BASE
     | {
         "catalog",
