@@ -58,7 +58,8 @@ def test_what_the_seed_served_is_what_is_served(name: str) -> None:
     assert seed["name"] == name
     assert model.engine is Engine(seed["engine"])
     assert model.source.model == seed["model"]
-    assert seed["model"] in model.aliases
+    # Two models of the same weights cannot both have their name.
+    assert seed["model"] in model.aliases or "alias" in treatments(name)
 
 
 @every
@@ -87,6 +88,8 @@ def test_what_the_seeds_control_plane_knew_is_so_or_treated_with_a_reason(name: 
 def test_treatments_say_why_and_explain_a_difference(name: str) -> None:
     gone = {key for part in parts(name) if not kept(part, OURS[name]) for key in part.keys}
     gone |= {key for key, _, _ in control(facts()[name], OURS[name])}
+    gone |= {"memory"} if OURS[name].memory > share(name) else set()
+    gone |= {"alias"} if facts()[name]["model"] not in OURS[name].aliases else set()
 
     assert set(facts()[name]["treated"]) - gone == set()
     for treatment in facts()[name]["treated"].values():
@@ -103,13 +106,19 @@ def test_common_treatments_say_why_and_are_needed() -> None:
 
 @every
 def test_memory_is_within_the_seeds_share_and_holds_what_it_is_for(name: str) -> None:
-    args, model = facts()[name]["args"], OURS[name]
-    share = args.get("--gpu-memory-utilization") or args["--mem-fraction-static"]
+    model = OURS[name]
 
     assert model.sizing is not None
     needed = model.sizing.weights + model.sizing.kv + model.sizing.overhead
     assert needed <= model.memory
-    assert model.memory <= float(share) * SPARK_GIB * GIB or "memory" in treatments(name)
+    assert model.memory <= share(name) or "memory" in treatments(name)
+
+
+def share(name: str) -> float:
+    """How many bytes the seed's share of the memory was."""
+    args = facts()[name]["args"]
+    fraction = args.get("--gpu-memory-utilization") or args["--mem-fraction-static"]
+    return float(fraction) * SPARK_GIB * GIB
 
 
 def treatments(name: str) -> dict[str, dict[str, str]]:
