@@ -6,10 +6,11 @@ import re
 from typing import Any
 
 import pytest
-from catalog_shipped import models
+from catalog_shipped import ROOT, models
 from seed_facts import KINDS, common, facts, kept, parts
 
-from spark_activator.catalog.model import Engine, Model, Tools
+from spark_activator.catalog import retired
+from spark_activator.catalog.model import Engine, Model, StatusKind, Tools
 from spark_activator.catalog.quantities import parse_duration
 
 # 34 that the seed's docker-compose.yml includes, and 8 that were active without that.
@@ -49,6 +50,21 @@ def test_every_name_that_the_seed_served_is_a_model() -> None:
     assert len(facts()) == SERVED
     assert sum(seed["included"] for seed in facts().values()) == 34
     assert set(facts()) - set(models()) == set()
+
+
+def test_every_other_name_of_the_seed_is_retired_for_a_model_that_works() -> None:
+    # 11 that were commented out, and 3 that were only in its gateway's list.
+    file = ROOT / "models/retired.yaml"
+
+    names, problems = retired.parse(file.read_text(), str(file))
+
+    assert problems == []
+    assert len(names) == 14
+    assert set(names) & set(models()) == set()
+    instead = [models()[entry.instead] for entry in names.values() if entry.instead]
+    assert len(instead) == len(names)
+    assert StatusKind.DISABLED not in {model.status.kind for model in instead}
+    assert all(len(entry.reason.split()) >= 4 for entry in names.values())
 
 
 @every
