@@ -9,16 +9,20 @@ import json
 import sys
 import textwrap
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from spark_activator.catalog import frozen
 from spark_activator.catalog.model import Model, StatusKind
-from spark_activator.catalog.retired import Retired
 from spark_activator.cli import files, models
 from spark_activator.cli.arguments import Commands, command
 from spark_activator.cli.units import Units
 from spark_activator.errors import EngineFailed, FileProblems, UserError
 from spark_activator.layout import Layout
 from spark_activator.render import model_words
+
+if TYPE_CHECKING:
+    # Reads YAML: another command does not wait for that import.
+    from spark_activator.catalog.retired import Retired
 
 WIDTH = 96
 # The longest label, and what stands before the text of its neighbours.
@@ -37,7 +41,6 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _run(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
-    # Reads YAML: looking at another command does not wait for that import.
     from spark_activator.catalog.load import load_catalog, load_retired
 
     catalog = load_catalog(layout)
