@@ -6,6 +6,7 @@ import pytest
 
 from spark_activator.catalog import frozen
 
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 IMAGES = "some-vllm: {reference: 'some/vllm:1', pinned: false}\n"
 FAMILY = """\
 engine: vllm
@@ -17,7 +18,11 @@ MODEL = """\
 extends: some-family
 summary: answers everything
 port: 18170
-source: {model: org/big, revision: 0a1b2c, drafts: [org/draft], from: a recipe}
+source:
+  model: org/big
+  revision: 0123456789abcdef0123456789abcdef01234567
+  drafts: [org/draft]
+  from: a recipe
 aliases: [org/big]
 presets: {big-precise: {temperature: 0}}
 extra_args: --max-num-seqs 8
@@ -52,7 +57,7 @@ def test_it_is_found_by_each_of_its_names(catalog, out, name):
     assert said.startswith("big: answers everything")
     for part in (
         "experimental",
-        "org/big, commit 0a1b2c; with org/draft",
+        f"org/big, commit {COMMIT}; with org/draft",
         "memory: 48 GiB",
         "20 GiB for weights",
         "a calculation",
@@ -134,14 +139,22 @@ def test_it_says_whether_the_file_is_applied(catalog, out):
 
 def test_it_says_which_weights_are_here(catalog, out, tmp_path):
     hub = tmp_path / "hub"
-    (hub / "models--org--big").mkdir(parents=True)
+    snapshot = hub / "models--org--big/snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
     catalog.layout.host_file.write_text(f"hub_caches: ['{hub}']\n")
 
     catalog.run("show", "big")
-
     said = words(out())
-    assert f"weights of org/big: in {hub}" in said
-    assert "weights of org/draft: in no hub cache of host.yaml" in said
+    for repository in ("org/big", "org/draft"):
+        assert f"weights of {repository}: not whole in any hub cache" in said
+    assert "run: sudo spark-model pull big" in said
+
+    (snapshot / "model.safetensors").write_text("")
+    catalog.run("show", "big")
+    said = words(out())
+    assert f"weights of org/big: whole in {hub}" in said
+    assert "weights of org/draft: not whole" in said
 
 
 @pytest.mark.parametrize("record", ['{"commit": "0a1b2c"}', "not JSON"])

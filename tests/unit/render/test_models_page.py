@@ -98,6 +98,12 @@ def test_the_fastest_is_named_first() -> None:
     assert "| images | [b](#b) |" in page
 
 
+def test_who_is_not_for_opencode_is_not_recommended_for_code() -> None:
+    page = written(model("a-coder"), model("b", summary="slow; not for OpenCode"))
+
+    assert "| code | [a-coder](#a-coder) |" in page
+
+
 def test_what_cannot_be_had_is_not_recommended() -> None:
     off = Status(StatusKind.DISABLED, "it never worked")
     page = written(
