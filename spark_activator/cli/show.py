@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import difflib
 import json
 import sys
@@ -11,17 +10,19 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from spark_activator import hub
 from spark_activator.catalog import frozen
 from spark_activator.catalog.model import Model, StatusKind
+from spark_activator.catalog.repositories import repositories
 from spark_activator.cli import files, models
 from spark_activator.cli.arguments import Commands, command
 from spark_activator.cli.units import Units
-from spark_activator.errors import EngineFailed, FileProblems, UserError
+from spark_activator.errors import FileProblems, UserError
 from spark_activator.layout import Layout
 from spark_activator.render import model_words
 
 if TYPE_CHECKING:
-    # It reads YAML, which is 20 ms of every command that looks.
+    # Reads YAML: another command does not wait for that import.
     from spark_activator.catalog.retired import Retired
 
 WIDTH = 96
@@ -41,7 +42,6 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _run(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
-    # Reads YAML: looking at another command does not wait for that import.
     from spark_activator.catalog.load import load_catalog, load_retired
 
     catalog = load_catalog(layout)
@@ -128,26 +128,24 @@ def _see(model: Model) -> str:
 
 def _weights(layout: Layout, model: Model) -> Iterator[str]:
     """Say where the weights are, as the runner would find them."""
-    # The runner's, which loads more than looking at other models needs.
     from spark_activator.catalog.load import load_host
-    from spark_activator.runner.machine import find_hub
 
-    if model.source.model.startswith("/") or model.image is None:
-        return
     try:
-        caches = load_host(layout).hub_caches
+        places = hub.places(load_host(layout).hub_caches, layout.hub_cache)
     except FileProblems:
         yield "weights: not known, host.yaml is not right"
         return
-    for repository in (model.source.model, *model.source.drafts):
-        source = dataclasses.replace(model.source, model=repository)
-        try:
-            place = find_hub(dataclasses.replace(model, source=source), caches)
-        except EngineFailed:
-            yield f"weights of {repository}: in no hub cache of host.yaml"
-            continue
-        if place is not None:
-            yield f"weights of {repository}: in {place}"
+    for repository, revision in repositories(model):
+        seen = {place: hub.has(place, repository, revision) for place in places}
+        there = [place for place in places if seen[place]]
+        unknown = [place for place in places if seen[place] is None]
+        if there:
+            where = f"whole in {there[0]}"
+        elif unknown:
+            where = f"not known, {unknown[0]} may not be read (try sudo)"
+        else:
+            where = f"not whole in any hub cache (run: sudo spark-model pull {model.name})"
+        yield f"weights of {repository}: {where}"
 
 
 def _pulled(layout: Layout, model: Model) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from spark_activator.catalog.model import Engine, Lifecycle, Model, StatusKind, Tools
@@ -38,10 +39,12 @@ Memory is what a model's lease takes of a DGX Spark's 121.69 GiB, of which 8 GiB
 Speeds are one request's, as the entry's source measured them.
 """
 
+# Not OpenCode, which some are said not to suit.
+_CODE = re.compile(r"\b(?:code|coder|coding)\b", re.IGNORECASE)
 _USES: tuple[tuple[str, Callable[[Model], bool]], ...] = (
     ("quick answers", lambda m: _decode(m) >= FAST),
     ("agents that call tools", lambda m: m.capabilities.tools is Tools.FULL and _long(m, 100_000)),
-    ("code", lambda m: "code" in f"{m.name} {m.summary}".lower()),
+    ("code", lambda m: _CODE.search(f"{m.name} {m.summary}") is not None),
     ("hard questions", lambda m: m.capabilities.reasoning and _weights(m) >= LARGE),
     ("images", lambda m: m.capabilities.vision),
     ("long documents", lambda m: _long(m, LONG)),
