@@ -77,6 +77,11 @@ class Layout:
         """Files that were fetched, each by the name `sha256:…` of its content."""
         return self.state / "files"
 
+    @property
+    def hub_cache(self) -> Path:
+        """The hub cache that is there without any in host.yaml; looked into last."""
+        return self.state / "hub"
+
     def pulled(self, name: str) -> Path:
         """What the last pull of a model got: commits and digests."""
         return self.state / "pulled" / f"{name}.json"

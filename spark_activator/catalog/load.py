@@ -127,6 +127,11 @@ def load_files(layout: Layout) -> tuple[dict[str, filelist.Fetchable], list[Prob
         return {}, list(error.problems)
 
 
+def load_bases(layout: Layout) -> dict[str, dict[str, Any]]:
+    """Read what `extends` of the owner's files may name, with families in it."""
+    return _inherited(dict(_documents(layout.vendor_models, [])), _families(layout, []))
+
+
 def check_files(layout: Layout, paths: Iterable[Path]) -> list[Problem]:
     """Say what is wrong with the owner's files at *paths*, wherever they lie.
 

@@ -1,1 +1,1 @@
-"""What models are read from: hub caches, downloads, and files fetched by their hash."""
+"""Weights on disk: downloads from the Hugging Face hub, and what lies in its caches."""
