@@ -9,16 +9,20 @@ import json
 import sys
 import textwrap
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from spark_activator.catalog import frozen
 from spark_activator.catalog.model import Model, StatusKind
-from spark_activator.catalog.retired import Retired
 from spark_activator.cli import files, models
 from spark_activator.cli.arguments import Commands, command
 from spark_activator.cli.units import Units
 from spark_activator.errors import EngineFailed, FileProblems, UserError
 from spark_activator.layout import Layout
 from spark_activator.render import model_words
+
+if TYPE_CHECKING:
+    # It reads YAML, which is 20 ms of every command that looks.
+    from spark_activator.catalog.retired import Retired
 
 WIDTH = 96
 # The longest label, and what stands before the text of its neighbours.
