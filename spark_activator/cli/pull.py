@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import importlib
 import json
 import os
 import sys
@@ -183,14 +182,9 @@ class _Pull:
     def _have_file(self, digest: str) -> None:
         if (self._layout.fetched_files / digest).exists():
             return
-        try:
-            fetched = importlib.import_module("spark_activator.weights.files")
-        except ModuleNotFoundError as error:
-            raise UserError(
-                f"there is no {self._layout.fetched_files / digest}",
-                hint="put the file with that hash there",
-            ) from error
-        fetched.fetch(self._layout, digest.removeprefix(HASH))
+        from spark_activator.weights.files import fetch
+
+        fetch(self._layout, digest)
 
     def _remember(self, name: str, record: dict[str, Any]) -> None:
         path = self._layout.pulled(name)

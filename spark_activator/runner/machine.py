@@ -40,6 +40,7 @@ async def prepare(
     cache_of_hub = find_hub(model, hub.places(host.hub_caches, layout.hub_cache))
     gpu = Gpu.NONE if model.image.cpu else await _choose_gpu(host, dockerd)
     digest = (model.image.digest or image.id).removeprefix("sha256:")
+    require_files(model, layout)
     parent = layout.upstream(model.name)
     try:
         cache = upstream.shared_directory(layout.state / "cache", digest)
@@ -120,6 +121,21 @@ def find_hub(model: Model, caches: tuple[str, ...]) -> str | None:
         f"the weights of '{model.name}' ({', '.join(name for name, _ in wanted)}) are not whole "
         f"in any hub cache of this machine (run: sudo spark-model pull {model.name})",
     )
+
+
+def require_files(model: Model, layout: Layout) -> None:
+    """See that the files which *model* mounts by their hash were fetched.
+
+    Raises:
+        EngineFailed: One is not there.
+    """
+    for file in model.container.files.values():
+        if not file.startswith("/") and not (layout.fetched_files / file).exists():
+            raise EngineFailed(
+                "weights_missing",
+                f"'{model.name}' reads a file that is not on this machine, {file} "
+                f"(run: spark-model pull {model.name})",
+            )
 
 
 async def _choose_gpu(host: HostSettings, dockerd: Dockerd) -> Gpu:

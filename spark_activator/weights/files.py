@@ -30,18 +30,18 @@ Get = Callable[[str], IO[bytes]]
 
 
 def place(layout: Layout, digest: str) -> Path:
-    """Say where the file 'sha256:HEX' lies, once it is fetched.
+    """Say where the file 'sha256:HEX', or HEX, lies once it is fetched.
 
     Raises:
         UserError: *digest* is none.
     """
-    if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+    if not re.fullmatch(r"(sha256:)?[0-9a-f]{64}", digest):
         raise UserError(f"expected 'sha256:' and 64 hex digits, got '{digest}'")
-    return layout.fetched_files / digest
+    return layout.fetched_files / f"sha256:{digest.removeprefix('sha256:')}"
 
 
 def fetch(layout: Layout, digest: str, *, get: Get | None = None) -> Path:
-    """Have the file 'sha256:HEX' here, and return where it lies.
+    """Have the file 'sha256:HEX', or HEX, here, and return where it lies.
 
     What is there already is checked, and fetched again where it is not whole.
 
@@ -49,6 +49,7 @@ def fetch(layout: Layout, digest: str, *, get: Get | None = None) -> Path:
         UserError: It is in no list, cannot be had, or is not what it should be.
     """
     path = place(layout, digest)
+    digest = path.name
     if _hash_of(path) == digest:
         return path
     known, _ = load_files(layout)

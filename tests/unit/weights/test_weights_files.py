@@ -46,6 +46,7 @@ def test_it_is_fetched_once(layout: Layout) -> None:
     assert path.read_bytes() == CONTENT
     assert path.stat().st_mode & 0o777 == 0o644
     assert files.fetch(layout, DIGEST, get=server.get) == path
+    assert files.fetch(layout, DIGEST.removeprefix("sha256:"), get=server.get) == path
     assert server.asked == [URL]
 
 
