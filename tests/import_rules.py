@@ -31,17 +31,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "catalog": {"errors", "layout"},
     "sizing": {"errors", "catalog"},
     "imports": {"errors", "catalog", "sizing"},
+    "migration": {"errors", "catalog"},
     "render": {"errors", "layout", "catalog"},
     "weights": {"errors", "layout", "hub", "catalog"},
     "http": {"errors", "protocol", "catalog"},
     "activator": _BASE | {"catalog", "render", "http"},
     "runner": _BASE | {"catalog", "render", "http"},
-    "doctor": _BASE | {"catalog", "render", "weights"},
+    "doctor": _BASE | {"catalog", "render", "http", "weights"},
     "cli": _BASE
     | {
         "catalog",
         "sizing",
         "imports",
+        "migration",
         "render",
         "http",
         "activator",
@@ -56,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # These decide and never act: values in, values out.
 PURE = (
-    "errors", "catalog", "sizing", "imports", "render", "http",
+    "errors", "catalog", "sizing", "imports", "migration", "render", "http",
     "runner.breaker", "runner.clues",
     "runner.plan", "runner.plan_rules", "runner.plan_scene", "runner.plan_values",
     "runner.footprint", "runner.guard_rules", "runner.memory_values",

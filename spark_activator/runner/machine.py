@@ -86,10 +86,13 @@ async def look_at_image(model: Model, dockerd: Dockerd) -> spec.ImageFacts:
 def image_missing(model: Model) -> EngineFailed:
     """Say that the image of *model* is not there, and how to get it."""
     assert model.image is not None
+    # Nothing of the catalog is pulled from where Docker's own images are; the command
+    # says so where the guess is wrong.
+    way = "pull" if "/" in model.image.reference else "build"
     return EngineFailed(
         "image_missing",
         f"the image of '{model.name}' is not on this machine "
-        f"(build it, or run: docker pull {model.image.pull_spec})",
+        f"(run: spark-model image {way} {model.image.name})",
     )
 
 
