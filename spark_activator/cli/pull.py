@@ -111,7 +111,7 @@ class _Pull:
             print(f"{model.name}: has no weights on the hub")
         digests = sorted({file for file in model.container.files.values() if file.startswith(HASH)})
         for digest in digests:
-            self._have_file(digest)
+            _have_file(self._layout, digest)
         if digests:
             record["files"] = digests
         self._remember(model.name, record)
@@ -179,19 +179,20 @@ class _Pull:
             self._token = given
             return self._list(repository, revision)
 
-    def _have_file(self, digest: str) -> None:
-        if (self._layout.fetched_files / digest).exists():
-            return
-        from spark_activator.weights.files import fetch
-
-        fetch(self._layout, digest)
-
     def _remember(self, name: str, record: dict[str, Any]) -> None:
         path = self._layout.pulled(name)
         text = json.dumps(record, indent=2, sort_keys=True) + "\n"
         # Who pulls into a cache of their own need not be root, and what they got is there.
         if record and files.may_write(path.parent) and files.read(path) != text:
             files.write(path, text)
+
+
+def _have_file(layout: Layout, digest: str) -> None:
+    from spark_activator.weights import files as fetched
+
+    # What is there was checked when it came.
+    if not fetched.place(layout, digest).exists():
+        fetched.fetch(layout, digest)
 
 
 def _require_weights(found: Listing, chosen: Choice) -> None:

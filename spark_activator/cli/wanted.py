@@ -1,12 +1,14 @@
-"""The model that a name on the command line means, as its file has it now."""
+"""The models that names on the command line mean, as their files have them now."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import sys
 
-from spark_activator.catalog.load import load_catalog, load_retired
+from spark_activator.catalog.load import Catalog, load_catalog, load_retired
 from spark_activator.catalog.model import Model
+from spark_activator.cli import models
 from spark_activator.errors import UserError
 from spark_activator.layout import Layout
 
@@ -33,3 +35,12 @@ def model(layout: Layout, name: str) -> Model:
     near = difflib.get_close_matches(name, catalog.models, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else "see: spark-model list"
     raise UserError(f"unknown model '{name}'", hint=hint)
+
+
+def all_models(layout: Layout, catalog: Catalog) -> list[Model]:
+    """Return what may be asked for: as files have it now, and as it was frozen."""
+    found = list(catalog.models.values())
+    for name in models.names(layout):
+        with contextlib.suppress(UserError):
+            found.append(models.load(layout, name))
+    return found

@@ -160,6 +160,9 @@ def _changed(path: str) -> str:
 
 def _refusal(layout: Layout, model: Model, refused: Open, now: float) -> EngineFailed:
     name, last = model.name, refused.failure
+    if last.code in breaker.CHEAP_CODES and not refused.of_day:
+        # What to do is the same the second time, and so is the code.
+        return EngineFailed(last.code, last.message)
     seconds = None if refused.until is None else max(1, math.ceil(refused.until - now))
     words = _CAUSES.get(last.cause, f"{_times(refused.streak)} in a row failed")
     if refused.of_day:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from hub_server import COMMIT, Hub, Repo
+from runner_world import until
 
 from spark_activator import hub as cache
 from spark_activator.catalog.model import Engine, Model, Source
@@ -162,8 +163,11 @@ def test_a_hub_that_ignores_ranges_costs_time_and_no_bytes(machine: Machine) -> 
 
 def test_interrupted_download_goes_on_and_until_then_counts_as_missing(machine: Machine) -> None:
     machine.hub.hold_at[SHARDS[0]] = 2 << 20
+    digest = machine.hub.repos[NAME].digest(SHARDS[0])
+    growing = machine.own / f"models--acme--tiny/blobs/{digest}.incomplete"
     with machine.start("pull", "tiny") as process:
         assert machine.hub.held.wait(20)
+        until(lambda: growing.exists() and growing.stat().st_size > 0)
         process.send_signal(signal.SIGINT)
         machine.hub.release.set()
         _, err = process.communicate(timeout=20)
@@ -175,8 +179,7 @@ def test_interrupted_download_goes_on_and_until_then_counts_as_missing(machine: 
     with pytest.raises(Exception, match="run: sudo spark-model pull tiny"):
         find_hub(model, (str(machine.own),))
 
-    blobs = machine.own / "models--acme--tiny/blobs"
-    part = (blobs / f"{machine.hub.repos[NAME].digest(SHARDS[0])}.incomplete").stat().st_size
+    part = growing.stat().st_size
 
     code, out, _ = machine.run("pull", "tiny")
 
@@ -307,6 +310,21 @@ def test_directory_needs_nothing(machine: Machine) -> None:
     assert code == 0
     assert "has no weights on the hub" in out
     assert machine.hub.asked == []
+
+
+def test_fetched_files_are_had_too(machine: Machine) -> None:
+    digest = f"sha256:{'0' * 64}"
+    machine.model_file("tiny", f"{{model: /models/tiny}}\ncontainer: {{files: {{/x: '{digest}'}}}}")
+
+    code, _, err = machine.run("pull", "tiny")
+
+    assert code == 1
+    assert f"nobody says where the file {digest} comes from" in err
+    (machine.root / "state/files").mkdir(parents=True)
+    (machine.root / "state/files" / digest).write_text("there")
+    assert machine.run("pull", "tiny")[0] == 0
+    record = json.loads((machine.root / "state/pulled/tiny.json").read_text())
+    assert record == {"files": [digest]}
 
 
 def test_only_gguf_is_refused(machine: Machine) -> None:
