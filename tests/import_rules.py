@@ -17,7 +17,7 @@ PACKAGE = "spark_activator"
 
 # What each part may import of the package, besides itself.  A part that is not
 # listed is an error too: a new one has to find its place here first.
-_BASE = {"errors", "facts", "protocol", "state", "layout", "notify", "listen"}
+_BASE = {"errors", "facts", "protocol", "state", "layout", "hub", "notify", "listen"}
 MAY_IMPORT: dict[str, set[str]] = {
     "": set(),
     "errors": set(),
@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "protocol": {"errors"},
     "state": {"errors", "protocol"},
     "layout": {"errors"},
+    "hub": set(),
     "notify": {"errors"},
     "listen": {"errors"},
     "catalog": {"errors", "layout"},
@@ -32,11 +33,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "imports": {"errors", "catalog", "sizing"},
     "migration": {"errors", "catalog"},
     "render": {"errors", "layout", "catalog"},
-    "weights": {"errors", "layout", "catalog"},
+    "weights": {"errors", "layout", "hub", "catalog"},
     "http": {"errors", "protocol", "catalog"},
     "activator": _BASE | {"catalog", "render", "http"},
     "runner": _BASE | {"catalog", "render", "http"},
-    "doctor": _BASE | {"catalog", "render", "weights"},
+    "doctor": _BASE | {"catalog", "render", "http", "weights"},
     "cli": _BASE
     | {
         "catalog",
@@ -74,8 +75,21 @@ WORLD = {
 # What must not be reachable from a part, over any number of imports.  The
 # activator parses what strangers send: the way to root is not even loaded.
 OUT_OF_REACH: dict[str, set[str]] = {
-    "activator": {"docker", "yaml", f"{PACKAGE}.runner", f"{PACKAGE}.cli"},
-    "runner": {"yaml", f"{PACKAGE}.activator", f"{PACKAGE}.cli"},
+    "activator": {
+        "docker",
+        "yaml",
+        "huggingface_hub",
+        f"{PACKAGE}.runner",
+        f"{PACKAGE}.cli",
+        f"{PACKAGE}.weights",
+    },
+    "runner": {
+        "yaml",
+        "huggingface_hub",
+        f"{PACKAGE}.activator",
+        f"{PACKAGE}.cli",
+        f"{PACKAGE}.weights",
+    },
 }
 
 

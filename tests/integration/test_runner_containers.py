@@ -135,7 +135,7 @@ def test_missing_image_is_named_with_the_command(world: World, name: str) -> Non
     failed = Activator(world, name).wait(Failed, limit=10)
 
     assert failed.code == "image_missing"
-    assert "docker pull runner-test-nowhere:latest" in failed.message
+    assert "run: spark-model image build spark-demo" in failed.message
 
 
 def test_stop_by_control_drains_first(world: World, name: str) -> None:
