@@ -186,7 +186,8 @@ def _allowed(
             continue
         said = computed.found(computed.TABLES[engine], [flag])
         if said:
-            taken.notes.append(f"{' '.join((flag, *values))}, which {said[0][1]}")
+            line = " ".join(" ".join((flag, *values)).split())
+            taken.notes.append(f"{line}, which {said[0][1]}")
         else:
             allowed[flag] = values
     return allowed
