@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from spark_activator.catalog import computed
 from spark_activator.migration import engines
 from spark_activator.migration.compose import Service
 from spark_activator.migration.engines import CommandLine
@@ -57,7 +58,8 @@ class Taken:
     def text(self) -> str:
         """Write the model file: JSON behind each key, which YAML reads as it is meant."""
         head = f"# Taken over by spark-model migrate from {self.origin}.\n"
-        notes = "".join(f"# Not taken over: {note}.\n" for note in self.notes)
+        # What was a block of several lines is one in a comment.
+        notes = "".join(f"# Not taken over: {' '.join(note.split())}.\n" for note in self.notes)
         return head + notes + "".join(f"{key}: {_json(v)}\n" for key, v in self.file.items())
 
     def image_text(self) -> str:
@@ -117,7 +119,7 @@ def own(name: str, service: Service, entry: Mapping[str, Any]) -> Taken:
     context = _last(line.flags, _CONTEXT) or str(entry.get("maxModelLen", ""))
     if context.isdecimal():
         taken.file["context"] = int(context)
-    args = _args({flag: v for flag, v in line.flags.items() if flag not in _OURS})
+    args = _args(_allowed(taken, line.engine, line.flags))
     more = {
         "args": args,
         "aliases": [alias for alias in line.flags.get("--served-model-name", ()) if alias != name],
@@ -163,7 +165,7 @@ def _flags(taken: Taken, now: CommandLine, before: CommandLine, engine: str) -> 
     aliases = [a for a in differs.get("--served-model-name", ()) if a != taken.name]
     if aliases:
         taken.file["aliases"] = aliases
-    more = {flag: values for flag, values in differs.items() if flag not in _OURS}
+    more = _allowed(taken, now.engine, differs)
     gone = [flag for flag in before.flags if flag not in now.flags and flag not in _OURS]
     taken.notes += [f"without {flag}" for flag in gone]
     if more and now.engine == engine:
@@ -172,6 +174,23 @@ def _flags(taken: Taken, now: CommandLine, before: CommandLine, engine: str) -> 
     elif more:
         said = " ".join(_args(more))
         taken.notes.append(f"{said}, since {engine} runs it here, not {now.engine}")
+
+
+def _allowed(
+    taken: Taken, engine: str, flags: Mapping[str, tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    """Leave out what the runner says, and note what no model file may have."""
+    allowed = {}
+    for flag, values in flags.items():
+        if flag in _OURS:
+            continue
+        said = computed.found(computed.TABLES[engine], [flag])
+        if said:
+            line = " ".join(" ".join((flag, *values)).split())
+            taken.notes.append(f"{line}, which {said[0][1]}")
+        else:
+            allowed[flag] = values
+    return allowed
 
 
 def _memory(taken: Taken, share: float) -> None:

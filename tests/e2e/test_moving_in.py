@@ -98,4 +98,5 @@ def test_opencode_works_with_its_configuration_unedited(moved_in: Node) -> None:
     moved_in.exec(f"test -e {home}/work/by-the-agent")
     # Both models were asked: the one for the work, and the one for titles.
     for name in (BIG, SMALL):
-        assert moved_in.exec(f"cat /var/lib/spark-activator/history/{name}.jsonl").out
+        asked = f"journalctl -b -u spark-model@{name}.service | grep -q asked=POST:/v1/chat"
+        moved_in.wait(asked)

@@ -232,6 +232,34 @@ def test_own_services_become_whole_files(machine, tree):
     assert model.memory == 109 << 30
 
 
+def test_flags_that_no_model_file_may_have_are_said(machine, tree):
+    edit_service(
+        tree,
+        "gpt-oss-20b",
+        "gpt",
+        command=[*words("gpt-oss-20b"), "--swap-space", "16\n", "--seed", "7"],
+    )
+
+    machine.run("migrate", str(tree))
+
+    assert file_of(machine, "gpt-oss-20b")["extra_args"] == ["--seed", "7"]
+    assert "--swap-space 16, which takes memory beside the lease" in owners(machine)["gpt-oss-20b"]
+    assert model_of(machine, "gpt-oss-20b").args[-2:] == ("--seed", "7")
+
+
+def test_a_retired_name_is_said_with_its_reason(machine, tree, capsys):
+    (machine.layout.vendor_models / "glm-4-9b-chat.yaml").unlink(missing_ok=True)
+    (machine.layout.vendor_models / "retired.yaml").write_text(
+        "glm-4-9b-chat: {reason: superseded, instead: gpt-oss-20b}\n"
+    )
+
+    machine.run("migrate", str(tree))
+
+    out = capsys.readouterr().out
+    assert "! glm-4-9b-chat: not taken over: superseded" in out
+    assert "! gemma4-31b: not taken over: the catalog has none" in out
+
+
 def test_twice_is_as_good_as_once(machine, tree, capsys):
     (tree / ".env").write_text("GLM_47_FLASH_AWQ_MAX_NUM_SEQS=2\n")
     edit_service(tree, "gpt-oss-20b", "gpt", image="me/vllm:2")
