@@ -39,7 +39,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     sub.add_argument(
         "--from-recipe",
         metavar="FILE|URL|DIR",
-        help="a recipe, a compose file or a 'vllm serve' line to take flags from; '-': standard input",
+        help="flags from a recipe, a compose file or a 'vllm serve' line; '-': standard input",
     )
     sub.add_argument("--name", help="the new model's name; default: that of the repository")
     sub.add_argument("--service", help="the one service of a compose file")

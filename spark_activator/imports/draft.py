@@ -94,7 +94,7 @@ def name_of(text: str) -> str:
 
 
 def set_share(draft: Draft, share: str) -> None:
-    """Turn vLLM's share of the memory into the lease of *draft*, rounded down to 100 MiB."""
+    """Turn vLLM's share of the memory into the lease of *draft*, rounded down to a tenth of a GiB."""
     try:
         fraction = float(share)
     except ValueError:
@@ -102,8 +102,7 @@ def set_share(draft: Draft, share: str) -> None:
     if not 0 < fraction <= 1:
         draft.lose(f"--gpu-memory-utilization {share}: expected a share of the memory")
         return
-    step = GIB // 10
-    size = int(fraction * SPARK_TOTAL) // step * step
+    size = int(int(fraction * SPARK_TOTAL) * 10 // GIB * GIB / 10)
     draft.comment("memory", f"{share} of the 121.69 GiB of a DGX Spark, as in the source.")
     if size > SPARK_MOST:
         size = SPARK_MOST
