@@ -96,6 +96,7 @@ install_catalog() {
         [ ! -f "$file" ] || put_listed 644 "$SHARE/$file" <"$file"
     done
     [ ! -e images/images.yaml ] || put_listed 644 $SHARE/images.yaml <images/images.yaml
+    [ ! -e images/files.yaml ] || put_listed 644 $SHARE/files.yaml <images/files.yaml
     # For programs that ask the models.
     put_listed 644 $SHARE/openapi.yaml <docs/openapi.yaml
 }

@@ -46,6 +46,7 @@ REFUSALS: dict[str, RefusalKind] = {
     "admin_required": RefusalKind(403, "permission_error"),
     "model_not_permitted": RefusalKind(403, "permission_error"),
     "model_not_found": RefusalKind(404, "invalid_request_error"),
+    "model_retired": RefusalKind(404, "invalid_request_error"),
     "model_not_enabled": RefusalKind(404, "invalid_request_error"),
     "model_not_loaded": RefusalKind(404, "invalid_request_error"),
     "response_not_found": RefusalKind(404, "invalid_request_error"),

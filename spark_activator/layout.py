@@ -68,13 +68,27 @@ class Layout:
         return self.share / "images"
 
     @property
+    def files_file(self) -> Path:
+        """Files that engines read and no image brings, and where they are fetched."""
+        return self.share / "files.yaml"
+
+    @property
     def fetched_files(self) -> Path:
         """Files that were fetched, each by the name `sha256:…` of its content."""
         return self.state / "files"
 
+    @property
+    def hub_cache(self) -> Path:
+        """The hub cache that is there without any in host.yaml; looked into last."""
+        return self.state / "hub"
+
     def pulled(self, name: str) -> Path:
         """What the last pull of a model got: commits and digests."""
         return self.state / "pulled" / f"{name}.json"
+
+    def pulled_image(self, name: str) -> Path:
+        """What the last pull or build of an image got."""
+        return self.state / "pulled" / "images" / f"{name}.json"
 
     def frozen(self, name: str) -> Path:
         """What runs: the resolved model, as `apply` last froze it."""

@@ -17,7 +17,7 @@ PACKAGE = "spark_activator"
 
 # What each part may import of the package, besides itself.  A part that is not
 # listed is an error too: a new one has to find its place here first.
-_BASE = {"errors", "facts", "protocol", "state", "layout", "notify", "listen"}
+_BASE = {"errors", "facts", "protocol", "state", "layout", "hub", "notify", "listen"}
 MAY_IMPORT: dict[str, set[str]] = {
     "": set(),
     "errors": set(),
@@ -25,22 +25,25 @@ MAY_IMPORT: dict[str, set[str]] = {
     "protocol": {"errors"},
     "state": {"errors", "protocol"},
     "layout": {"errors"},
+    "hub": set(),
     "notify": {"errors"},
     "listen": {"errors"},
     "catalog": {"errors", "layout"},
     "sizing": {"errors", "catalog"},
     "imports": {"errors", "catalog", "sizing"},
+    "migration": {"errors", "catalog"},
     "render": {"errors", "layout", "catalog"},
-    "weights": {"errors", "layout", "catalog"},
+    "weights": {"errors", "layout", "hub", "catalog"},
     "http": {"errors", "protocol", "catalog"},
     "activator": _BASE | {"catalog", "render", "http"},
     "runner": _BASE | {"catalog", "render", "http"},
-    "doctor": _BASE | {"catalog", "render", "weights"},
+    "doctor": _BASE | {"catalog", "render", "http", "weights"},
     "cli": _BASE
     | {
         "catalog",
         "sizing",
         "imports",
+        "migration",
         "render",
         "http",
         "activator",
@@ -55,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # These decide and never act: values in, values out.
 PURE = (
-    "errors", "catalog", "sizing", "imports", "render", "http",
+    "errors", "catalog", "sizing", "imports", "migration", "render", "http",
     "runner.breaker", "runner.clues",
     "runner.plan", "runner.plan_rules", "runner.plan_scene", "runner.plan_values",
     "runner.footprint", "runner.guard_rules", "runner.memory_values",
@@ -72,8 +75,21 @@ WORLD = {
 # What must not be reachable from a part, over any number of imports.  The
 # activator parses what strangers send: the way to root is not even loaded.
 OUT_OF_REACH: dict[str, set[str]] = {
-    "activator": {"docker", "yaml", f"{PACKAGE}.runner", f"{PACKAGE}.cli"},
-    "runner": {"yaml", f"{PACKAGE}.activator", f"{PACKAGE}.cli"},
+    "activator": {
+        "docker",
+        "yaml",
+        "huggingface_hub",
+        f"{PACKAGE}.runner",
+        f"{PACKAGE}.cli",
+        f"{PACKAGE}.weights",
+    },
+    "runner": {
+        "yaml",
+        "huggingface_hub",
+        f"{PACKAGE}.activator",
+        f"{PACKAGE}.cli",
+        f"{PACKAGE}.weights",
+    },
 }
 
 

@@ -10,7 +10,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from spark_activator.catalog import clashes, document, hostfile, images, modelfile, ports, retired
+from spark_activator.catalog import (
+    clashes,
+    document,
+    filelist,
+    hostfile,
+    images,
+    modelfile,
+    ports,
+    retired,
+)
 from spark_activator.catalog.host import HostSettings
 from spark_activator.catalog.model import Image, Model
 from spark_activator.errors import FileProblems, Problem
@@ -105,6 +114,22 @@ def load_image_entries(layout: Layout) -> tuple[dict[str, images.Entry], list[Pr
         known |= more
         problems += wrong
     return known, problems
+
+
+def load_files(layout: Layout) -> tuple[dict[str, filelist.Fetchable], list[Problem]]:
+    """Read what can be fetched, by 'sha256:' and hash."""
+    path = layout.files_file
+    try:
+        return filelist.parse(_read(path), str(path))
+    except FileNotFoundError:
+        return {}, []
+    except FileProblems as error:
+        return {}, list(error.problems)
+
+
+def load_bases(layout: Layout) -> dict[str, dict[str, Any]]:
+    """Read what `extends` of the owner's files may name, with families in it."""
+    return _inherited(dict(_documents(layout.vendor_models, [])), _families(layout, []))
 
 
 def check_files(layout: Layout, paths: Iterable[Path]) -> list[Problem]:

@@ -71,7 +71,7 @@ def plan(layout: Layout, units: Units, catalog: Catalog, listen: Sequence[str]) 
         for name, model in catalog.models.items()
         if model.status.kind is not StatusKind.DISABLED
     }
-    steps = [_one(layout, units, usable[name], listen) for name in sorted(usable)]
+    steps = [one(layout, units, usable[name], listen) for name in sorted(usable)]
     # What runs of a model whose file is broken goes on as it was frozen.
     broken = set(catalog.files) - set(catalog.models)
     gone = set(models.names(layout)) - set(usable) - broken
@@ -79,7 +79,8 @@ def plan(layout: Layout, units: Units, catalog: Catalog, listen: Sequence[str]) 
     return [step for step in steps if step.todo or step.left]
 
 
-def _one(layout: Layout, units: Units, model: Model, listen: Sequence[str]) -> Step:
+def one(layout: Layout, units: Units, model: Model, listen: Sequence[str]) -> Step:
+    """Decide about *model*: of one that is switched on only what was never written."""
     changes = freeze.pending(layout, units, model, listen)
     if not changes or not _settled(units, model.name):
         return Step(model.name, changes)

@@ -3,19 +3,46 @@
 from __future__ import annotations
 
 import argparse
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from spark_activator.cli.arguments import Commands, command
 from spark_activator.cli.units import Units
-from spark_activator.errors import UserError
 from spark_activator.layout import Layout
+
+if TYPE_CHECKING:
+    from spark_activator.doctor.checks import Finding
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add it to *commands*."""
-    command(
+    sub = command(
         commands, "doctor", "what is wrong with this machine, and the command that mends it", _run
     )
+    sub.add_argument("--json", action="store_true", help="for programs")
 
 
 def _run(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
-    raise UserError("'doctor' is not there yet")
+    from spark_activator.doctor import checks
+
+    found = checks.examine(layout, units)
+    if arguments.json:
+        print(json.dumps([asdict(finding) for finding in found], indent=1))
+    else:
+        for finding in found:
+            print(line(finding))
+        print(_sum(found))
+    return 1 if any(finding.level == "problem" for finding in found) else 0
+
+
+def line(finding: Finding) -> str:
+    """Say *finding* to a person, with its remedy below."""
+    text = f"{finding.level:<8}{finding.check}: {finding.says}"
+    return f"{text}\n{'':8}  -> {finding.mend}" if finding.mend else text
+
+
+def _sum(found: list[Finding]) -> str:
+    problems = sum(finding.level == "problem" for finding in found)
+    notes = sum(finding.level == "note" for finding in found)
+    return f"{problems} problems, {notes} notes" if problems or notes else "all is well"

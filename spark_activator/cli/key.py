@@ -61,13 +61,39 @@ def add(
         text = _text(layout) or HEADER
         found = keys.read(text)
         _require_new(found, key)
-        end = "" if text.endswith("\n") else "\n"
-        files.write(layout.api_keys, f"{text}{end}{key.line()}\n", mode=MODE, group=GROUP)
+        _append(layout, text, key)
     if not from_stdin:
         # Alone on standard output, so that it can be piped to where it is needed.
         print(secret, flush=True)
     _say_added(layout, key, first=not found.exist, printed=not from_stdin)
     return 0
+
+
+def is_one(secret: str) -> bool:
+    """Say whether *secret*, which somebody has made up, may be a key."""
+    return _KEPT.fullmatch(secret) is not None
+
+
+def keep(layout: Layout, name: str, secret: str) -> tuple[str, bool]:
+    """Keep a key that exists elsewhere.
+
+    Returns:
+        What it is called here, and whether it is new.
+
+    Raises:
+        UserError: There is another of that name.
+    """
+    with files.locked(layout.api_keys):
+        text = _text(layout) or HEADER
+        found = keys.read(text)
+        if there := found.find(secret):
+            return there.name, False
+        today = datetime.now(tz=UTC).astimezone().date().isoformat()
+        key = Key(name, keys.digest_of(secret), None, admin=False, added=today)
+        _require_new(found, key)
+        _append(layout, text, key)
+    _say_added(layout, key, first=not found.exist, printed=False)
+    return name, True
 
 
 def remove(layout: Layout, *, name: str) -> int:
@@ -107,6 +133,11 @@ def show_all(layout: Layout, *, as_json: bool) -> int:
         print("no keys: only this machine is served (make one: sudo spark-model key add NAME)")
     _say_wrong(layout, found)
     return 0
+
+
+def _append(layout: Layout, text: str, key: Key) -> None:
+    end = "" if text.endswith("\n") else "\n"
+    files.write(layout.api_keys, f"{text}{end}{key.line()}\n", mode=MODE, group=GROUP)
 
 
 def _text(layout: Layout) -> str:

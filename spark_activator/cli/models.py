@@ -94,14 +94,31 @@ def require(layout: Layout, name: str) -> None:
     """Insist that *name* is a model that was frozen.
 
     Raises:
-        UserError: It is none; the nearest names are in the hint.
+        UserError: It is none; the nearest names are in the hint, or what it was
+            replaced by.
     """
     known = names(layout)
     if name in known:
         return
+    refuse_retired(layout, name)
     near = difflib.get_close_matches(name, known, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else "see: spark-model list"
     raise UserError(f"unknown model '{name}'", hint=hint)
+
+
+def refuse_retired(layout: Layout, name: str) -> None:
+    """Say what became of *name*, where it was a model of the catalog once.
+
+    Raises:
+        UserError: It was.
+    """
+    # It reads YAML: whoever names a model that is there does not wait for that.
+    from spark_activator.catalog.load import load_retired
+
+    why = load_retired(layout)[0].get(name)
+    if why is not None:
+        hint = f"use '{why.instead}'" if why.instead else None
+        raise UserError(f"model '{name}' is no more: {why.reason}", hint=hint)
 
 
 def load(layout: Layout, name: str) -> Model:

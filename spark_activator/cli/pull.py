@@ -1,19 +1,222 @@
-"""`spark-model pull`: fetch the weights of models."""
+"""`spark-model pull NAME…`: fetch the weights of models into a hub cache.
+
+A download goes on where the last one stopped, and a model that is whole in one of
+the caches is not fetched again.
+"""
 
 from __future__ import annotations
 
 import argparse
+import getpass
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from spark_activator.cli import files
 from spark_activator.cli.arguments import Commands, command
 from spark_activator.cli.units import Units
 from spark_activator.errors import UserError
 from spark_activator.layout import Layout
 
+if TYPE_CHECKING:
+    from spark_activator.catalog.model import Model
+    from spark_activator.weights.choice import Choice
+    from spark_activator.weights.remote import Listing
+
+# A token is a line; what is longer is another file.
+TOKEN_LIMIT = 4096
+HASH = "sha256:"
+
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add it to *commands*."""
-    command(commands, "pull", "fetch the weights of models", _run)
+    sub = command(commands, "pull", "fetch the weights of models", _run)
+    sub.add_argument("names", nargs="+", metavar="NAME")
+    sub.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help="the hub's token, for repositories that are private or gated ('-': standard input)",
+    )
 
 
 def _run(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
-    raise UserError("'pull' is not there yet")
+    from spark_activator.cli import wanted
+
+    models = [wanted.model(layout, name) for name in dict.fromkeys(arguments.names)]
+    pull = _Pull(layout, read_token(arguments.token_file))
+    try:
+        for model in models:
+            pull.have(model)
+    except KeyboardInterrupt:
+        names = " ".join(arguments.names)
+        print(f"\nstopped; what came is kept (go on: spark-model pull {names})", file=sys.stderr)
+        raise
+    return 0
+
+
+def ensure(layout: Layout, model: Model) -> None:
+    """Have the weights, drafts and fetched files of *model* here.
+
+    Returns at once where they are.
+
+    Raises:
+        UserError: They cannot be fetched.
+    """
+    _Pull(layout, None).have(model, quiet=True)
+
+
+def read_token(path: str | None) -> str | None:
+    """Read the hub's token from the file at *path*, `-` being standard input.
+
+    Raises:
+        UserError: There is none.
+    """
+    if path is None:
+        return None
+    try:
+        if path == "-":
+            text = sys.stdin.readline(TOKEN_LIMIT)
+        else:
+            with open(path) as stream:
+                text = stream.read(TOKEN_LIMIT)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise UserError(f"cannot read the token from {path}: {reason}") from error
+    token = text.strip()
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise UserError(f"expected a token, a line of letters and digits, in {path}")
+    return token
+
+
+class _Pull:
+    """One run: the token that was given, or asked for once."""
+
+    def __init__(self, layout: Layout, token: str | None) -> None:
+        self._layout = layout
+        self._token = token
+        self._asked = False
+
+    def have(self, model: Model, *, quiet: bool = False) -> None:
+        """Have all that *model* needs beside its image."""
+        from spark_activator.catalog.repositories import repositories
+
+        record: dict[str, Any] = {}
+        wanted = repositories(model)
+        if wanted:
+            record = self._have_weights(model, wanted, quiet=quiet)
+        elif not quiet:
+            print(f"{model.name}: has no weights on the hub")
+        digests = sorted({file for file in model.container.files.values() if file.startswith(HASH)})
+        for digest in digests:
+            _have_file(self._layout, digest)
+        if digests:
+            record["files"] = digests
+        self._remember(model.name, record)
+
+    def _have_weights(
+        self, model: Model, wanted: Sequence[tuple[str, str | None]], *, quiet: bool
+    ) -> dict[str, Any]:
+        from spark_activator import hub
+        from spark_activator.catalog.load import load_host
+        from spark_activator.weights import place
+
+        caches = hub.places(load_host(self._layout).hub_caches, self._layout.hub_cache)
+        there = place.whole(caches, wanted)
+        if there is None:
+            chosen = place.writable(caches, wanted)
+            for repository, revision in wanted:
+                if hub.has(str(chosen), repository, revision) is not True:
+                    self._fetch(model, chosen, repository, revision)
+            there = str(chosen)
+        elif not quiet:
+            print(f"{model.name}: is whole in {there}")
+        return {
+            "cache": there,
+            "repositories": [
+                {"name": name, "revision": revision, "commit": hub.commit(there, name, revision)}
+                for name, revision in wanted
+            ],
+        }
+
+    def _fetch(self, model: Model, where: Path, repository: str, revision: str | None) -> None:
+        from spark_activator.weights import choice, place
+        from spark_activator.weights.download import Repository
+        from spark_activator.weights.progress import Progress
+
+        found = self._list(repository, revision)
+        chosen = choice.choose(found.files, model.args)
+        _require_weights(found, chosen)
+        with place.as_owner(where):
+            target = Repository(where, found, chosen.wanted, self._token)
+            need = target.needed()
+            place.require_room(where, need, f"'{repository}'")
+            _announce(model.name, where, found, chosen, need)
+            progress = Progress(chosen.size, chosen.size - need, sys.stdout)
+            try:
+                target.fetch(revision, progress)
+            finally:
+                progress.end()
+        print(f"{model.name}: {repository} is whole, each file has the hash that the hub names")
+
+    def _list(self, repository: str, revision: str | None) -> Listing:
+        from spark_activator.weights import remote
+
+        if self._token is None:
+            self._token = remote.stored_token()
+        try:
+            return remote.listing(repository, revision, self._token)
+        except remote.NoAccess as error:
+            if self._asked or not (sys.stdin.isatty() and sys.stderr.isatty()):
+                raise
+            self._asked = True
+            print(f"{error.message}", file=sys.stderr)
+            given = getpass.getpass("token of the hub (not shown; empty: give up): ").strip()
+            if not given:
+                raise
+            self._token = given
+            return self._list(repository, revision)
+
+    def _remember(self, name: str, record: dict[str, Any]) -> None:
+        path = self._layout.pulled(name)
+        text = json.dumps(record, indent=2, sort_keys=True) + "\n"
+        # Who pulls into a cache of their own need not be root, and what they got is there.
+        if record and files.may_write(path.parent) and files.read(path) != text:
+            files.write(path, text)
+
+
+def _have_file(layout: Layout, digest: str) -> None:
+    from spark_activator.weights import files as fetched
+
+    # What is there was checked when it came.
+    if not fetched.place(layout, digest).exists():
+        fetched.fetch(layout, digest)
+
+
+def _require_weights(found: Listing, chosen: Choice) -> None:
+    from spark_activator import hub
+
+    if not any(file.name.endswith(hub.WEIGHTS) for file in chosen.wanted):
+        reasons = "; ".join(chosen.left) or "it has none"
+        raise UserError(
+            f"'{found.repository}' has no weights that the engines here load ({reasons})",
+            hint="name a repository with safetensors files as source.model",
+        )
+
+
+def _announce(name: str, where: Path, found: Listing, chosen: Choice, need: int) -> None:
+    from spark_activator.weights.place import size
+
+    count = len(chosen.wanted)
+    words = f"{count} file{'' if count == 1 else 's'}, {size(chosen.size)}"
+    if need < chosen.size:
+        words += f", of which {size(chosen.size - need)} are here"
+    print(f"{name}: {found.repository} at {found.commit[:12]} → {where} ({words})")
+    for reason, left in chosen.left.items():
+        total = size(sum(file.size for file in left))
+        examples = ", ".join(os.path.basename(file.name) for file in left[:2])
+        more = ", …" if len(left) > 2 else ""
+        print(f"    left out, {reason}: {examples}{more} ({total})")
+    sys.stdout.flush()

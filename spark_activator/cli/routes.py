@@ -30,7 +30,7 @@ def run(layout: Layout) -> int:
         except FileProblems as error:
             print(f"<4>{name}: left out: {error.message}", file=sys.stderr)
     listening = {model.name for model in listed if (layout.markers / model.name).exists()}
-    text = routes(listed, listening, _host(layout))
+    text = routes(listed, listening, _host(layout), _retired(layout))
     if files.read(layout.routes_file) != text:
         files.write(layout.routes_file, text)
     return 0
@@ -45,6 +45,16 @@ def _host(layout: Layout) -> HostSettings:
     except FileProblems as error:
         print(f"<4>host settings: left at their defaults: {error.message}", file=sys.stderr)
         return HostSettings()
+
+
+def _retired(layout: Layout) -> dict[str, dict[str, str | None]]:
+    # It reads YAML, and every command loads this module.
+    from spark_activator.catalog.load import load_retired
+
+    known, problems = load_retired(layout)
+    for problem in problems:
+        print(f"<4>retired names: {problem}", file=sys.stderr)
+    return {name: {"reason": why.reason, "instead": why.instead} for name, why in known.items()}
 
 
 def follow(layout: Layout, units: Units) -> None:

@@ -51,6 +51,17 @@ class Units:
         """Whether *unit* runs or listens; no where no manager answers."""
         return self._run("is-active", "--quiet", unit, timeout=ASK_TIMEOUT) == 0
 
+    def outdated(self, unit: str) -> bool:
+        """Whether the manager has *unit* in mind as it was before its files changed."""
+        command = [*self._command, "show", "--property=NeedDaemonReload", unit]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=ASK_TIMEOUT
+            )
+        except (FileNotFoundError, subprocess.TimeoutExpired):
+            return False
+        return "NeedDaemonReload=yes" in done.stdout
+
     def call(self, *arguments: str) -> None:
         """Have systemctl do something.
 

@@ -6,9 +6,9 @@ import select
 import sys
 
 from spark_activator.cli import control, models
+from spark_activator.cli.progress import Progress
 from spark_activator.errors import UserError
 from spark_activator.layout import Layout
-from spark_activator.state import State
 
 # A person sees no difference to less, and reading a small file costs nothing.
 LOOK_EVERY = 0.25
@@ -23,7 +23,7 @@ def run(layout: Layout, *, name: str) -> int:
     """
     models.require(layout, name)
     with control.asked(layout, name, "warm") as connection:
-        progress = _Progress()
+        progress = Progress(sys.stdout)
         try:
             while not select.select([connection], [], [], LOOK_EVERY)[0]:
                 progress.show(models.read_state(layout, name))
@@ -38,29 +38,3 @@ def run(layout: Layout, *, name: str) -> int:
         raise UserError(answer.message)
     print(answer.message)
     return 0
-
-
-class _Progress:
-    """One line that changes, on a terminal; else a line for each phase."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stdout.isatty()
-        self._shown = ""
-
-    def show(self, state: State | None) -> None:
-        if state is None:
-            return
-        text = state.sentence() if self._terminal else str(state.phase)
-        if text == self._shown:
-            return
-        self._shown = text
-        if self._terminal:
-            # To the line's beginning, and what was there is erased.
-            print(f"\r\033[K{text}", end="", flush=True)
-        else:
-            print(text, flush=True)
-
-    def end(self) -> None:
-        if self._terminal and self._shown:
-            print("\r\033[K", end="", flush=True)
-            self._shown = ""

@@ -15,7 +15,10 @@ _CHATS = ("auto", "draft", "generate")
 
 
 def routes(
-    models: Iterable[Model], listening: Collection[str], host: HostSettings | None = None
+    models: Iterable[Model],
+    listening: Collection[str],
+    host: HostSettings | None = None,
+    retired: Mapping[str, Mapping[str, str | None]] | None = None,
 ) -> str:
     """Render the list.
 
@@ -23,13 +26,20 @@ def routes(
         models: The frozen models.
         listening: Names of models whose socket listens.
         host: The frozen host settings; None takes the defaults.
+        retired: Names that were models once, each with `reason` and `instead`.
     """
     host = host or HostSettings()
     listed = {
         model.name: _entry(model, enabled=model.name in listening)
         for model in sorted(models, key=lambda model: model.name)
     }
-    return lines(listed, {"default_model": host.default_model, "origins": list(host.origins)})
+    settings: dict[str, Any] = {
+        "default_model": host.default_model,
+        "origins": list(host.origins),
+    }
+    if retired:
+        settings["retired"] = {name: dict(why) for name, why in sorted(retired.items())}
+    return lines(listed, settings)
 
 
 def lines(models: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
@@ -49,7 +59,7 @@ def _entry(model: Model, *, enabled: bool) -> dict[str, Any]:
         "names": list(model.names),
         "context": model.context,
         "capabilities": model.capabilities.known(),
-        "chat": _chats(model),
+        "chat": chats(model),
         "utility": model.lifecycle is Lifecycle.UTILITY,
         "exclusive": model.lifecycle is Lifecycle.EXCLUSIVE,
         "idle": None if model.keep is Keep.ALWAYS else model.timeouts.idle,
@@ -58,7 +68,7 @@ def _entry(model: Model, *, enabled: bool) -> dict[str, Any]:
     }
 
 
-def _chats(model: Model) -> bool:
+def chats(model: Model) -> bool:
     """Say whether its engine is started for anything but vectors, scores and transcripts."""
     words = [word for arg in model.args for word in arg.split("=", 1)]
     for place, word in enumerate(words):

@@ -6,8 +6,10 @@ import os
 import stat
 from pathlib import Path
 
+from spark_activator import hub
 from spark_activator.catalog.host import Gpu, HostSettings
-from spark_activator.catalog.model import Engine, Model
+from spark_activator.catalog.model import Model
+from spark_activator.catalog.repositories import repositories
 from spark_activator.errors import EngineFailed
 from spark_activator.layout import Layout
 from spark_activator.runner import spec, upstream
@@ -35,9 +37,10 @@ async def prepare(
         EngineFailed: Weights are missing, Docker is away, or a directory cannot be made.
     """
     assert model.image is not None
-    hub = find_hub(model, host.hub_caches)
+    cache_of_hub = find_hub(model, hub.places(host.hub_caches, layout.hub_cache))
     gpu = Gpu.NONE if model.image.cpu else await _choose_gpu(host, dockerd)
     digest = (model.image.digest or image.id).removeprefix("sha256:")
+    require_files(model, layout)
     parent = layout.upstream(model.name)
     try:
         cache = upstream.shared_directory(layout.state / "cache", digest)
@@ -53,7 +56,7 @@ async def prepare(
         cache=str(cache),
         files=str(layout.state / "files"),
         memory=Gauge(layout.proc, host).read().leased.total,
-        hub=hub,
+        hub=cache_of_hub,
         gpu=gpu,
         nodes=_gpu_nodes() if gpu is Gpu.RUNTIME else (),
         journald=_exists(JOURNALD),
@@ -84,36 +87,55 @@ async def look_at_image(model: Model, dockerd: Dockerd) -> spec.ImageFacts:
 def image_missing(model: Model) -> EngineFailed:
     """Say that the image of *model* is not there, and how to get it."""
     assert model.image is not None
+    # Nothing of the catalog is pulled from where Docker's own images are; the command
+    # says so where the guess is wrong.
+    way = "pull" if "/" in model.image.reference else "build"
     return EngineFailed(
         "image_missing",
         f"the image of '{model.name}' is not on this machine "
-        f"(build it, or run: docker pull {model.image.pull_spec})",
+        f"(run: spark-model image {way} {model.image.name})",
     )
 
 
 def find_hub(model: Model, caches: tuple[str, ...]) -> str | None:
     """Return the hub cache that has the weights of *model*, None where none is needed.
 
+    Half a download counts as none: an engine would say so only after minutes.
     A cache that we may not look into (somebody's home) is taken at its word when
     no other has them: Docker can mount it, and the engine says what is missing.
 
     Raises:
         EngineFailed: None of *caches* has them.
     """
-    weights = model.source.model
-    if model.engine not in (Engine.VLLM, Engine.SGLANG) or weights.startswith("/"):
+    wanted = repositories(model)
+    if not wanted:
         # It may know what to do with one.
         return next((place for place in caches if _seen(place) is not False), None)
-    folder = "models--" + weights.replace("/", "--")
-    seen = {place: _seen(os.path.join(place, folder)) for place in caches}
+    seen = {place: hub.has_all(place, wanted) for place in caches}
     for answer in (True, None):
         for place in caches:
             if seen[place] is answer:
                 return place
     raise EngineFailed(
         "weights_missing",
-        f"the weights of '{weights}' are in none of the hub caches that host.yaml names",
+        f"the weights of '{model.name}' ({', '.join(name for name, _ in wanted)}) are not whole "
+        f"in any hub cache of this machine (run: sudo spark-model pull {model.name})",
     )
+
+
+def require_files(model: Model, layout: Layout) -> None:
+    """See that the files which *model* mounts by their hash were fetched.
+
+    Raises:
+        EngineFailed: One is not there.
+    """
+    for file in model.container.files.values():
+        if not file.startswith("/") and not (layout.fetched_files / file).exists():
+            raise EngineFailed(
+                "weights_missing",
+                f"'{model.name}' reads a file that is not on this machine, {file} "
+                f"(run: spark-model pull {model.name})",
+            )
 
 
 async def _choose_gpu(host: HostSettings, dockerd: Dockerd) -> Gpu:

@@ -10,8 +10,10 @@ import time
 
 import trio
 
+from spark_activator import hub
 from spark_activator.catalog.frozen import config_hash
 from spark_activator.catalog.model import Model
+from spark_activator.catalog.repositories import repositories
 from spark_activator.errors import EngineFailed
 from spark_activator.layout import Layout
 from spark_activator.runner import (
@@ -140,9 +142,11 @@ def _weights(layout: Layout, model: Model) -> str:
     source = model.source.model
     if source.startswith("/"):
         return _changed(source)
-    folder = "models--" + source.replace("/", "--")
-    places = settings.load_host(layout).hub_caches
-    return ",".join(_changed(os.path.join(place, folder, "snapshots")) for place in places)
+    places = hub.places(settings.load_host(layout).hub_caches, layout.hub_cache)
+    folders = [hub.folder(name) for name, _ in repositories(model)] or [hub.folder(source)]
+    return ",".join(
+        _changed(os.path.join(place, folder, "snapshots")) for place in places for folder in folders
+    )
 
 
 def _changed(path: str) -> str:
@@ -156,6 +160,9 @@ def _changed(path: str) -> str:
 
 def _refusal(layout: Layout, model: Model, refused: Open, now: float) -> EngineFailed:
     name, last = model.name, refused.failure
+    if last.code in breaker.CHEAP_CODES and not refused.of_day:
+        # What to do is the same the second time, and so is the code.
+        return EngineFailed(last.code, last.message)
     seconds = None if refused.until is None else max(1, math.ceil(refused.until - now))
     words = _CAUSES.get(last.cause, f"{_times(refused.streak)} in a row failed")
     if refused.of_day:

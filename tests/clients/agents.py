@@ -13,8 +13,12 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from spark_activator.catalog.model import Client, Engine, Lifecycle, Model, Source
+from spark_activator.render.clients.texts import CLIENTS
+from spark_activator.render.clients.told import KEY, Told, choose
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 BIN = CACHE / "spark-activator-tests/npm/node_modules/.bin"
@@ -43,21 +47,36 @@ class Turn:
     environment: dict[str, str] = field(default_factory=dict)
 
 
+def told(url: str, big: str, small: str) -> Told:
+    """Say what `spark-model client` would, of two models with room for an agent's long prompts."""
+    model = Model(
+        name=big,
+        port=18300,
+        engine=Engine.CONTAINER,
+        source=Source("demo/model"),
+        memory=1 << 30,
+        context=200000,
+        client=Client(output=1000),
+    )
+    utility = replace(model, name=small, port=18301, lifecycle=Lifecycle.UTILITY)
+    found = choose([model, utility], url=url)
+    assert found is not None
+    assert (found.main.name, found.small.name) == (big, small)
+    return found
+
+
+def exported(text: str) -> dict[str, str]:
+    """Have a shell read *text*, and return the variables that it exports."""
+    told = subprocess.run(
+        ["env", "-i", "sh", "-c", f"{text}\nenv -0"], check=True, capture_output=True, text=True
+    ).stdout
+    pairs = (entry.partition("=") for entry in told.split("\0") if entry)
+    return {name: value for name, _, value in pairs if name not in ("PWD", "SHLVL", "_")}
+
+
 def opencode(url: str, big: str, small: str) -> Turn:
     """OpenCode talks chat, with a small model for titles."""
-    models = {name: {"limit": {"context": 200000, "output": 1000}} for name in (big, small)}
-    config = {
-        "$schema": "https://opencode.ai/config.json",
-        "provider": {
-            "spark": {
-                "npm": "@ai-sdk/openai-compatible",
-                "name": "Spark",
-                "options": {"baseURL": f"{url}/v1", "apiKey": "none"},
-                "models": models,
-            }
-        },
-        "model": f"spark/{big}",
-        "small_model": f"spark/{small}",
+    config = json.loads(CLIENTS["opencode"].text(told(url, big, small))) | {
         "permission": {"bash": "allow"},
         "autoupdate": False,
         "share": "disabled",
@@ -67,27 +86,18 @@ def opencode(url: str, big: str, small: str) -> Turn:
     return Turn(
         [str(BIN / "opencode"), "run", "--print-logs", "call", "bash", spaceless],
         {".config/opencode/opencode.json": json.dumps(config)},
-        {"OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_AUTOUPDATE": "1"},
+        {KEY: "none", "OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_AUTOUPDATE": "1"},
     )
 
 
 def codex(url: str, big: str, small: str) -> Turn:
     """Codex talks responses."""
-    del small
+    # Settings of the whole come before its tables.
     config = f"""
-model = "{big}"
-model_provider = "spark"
-model_context_window = 200000
 approval_policy = "never"
 sandbox_mode = "danger-full-access"
 check_for_update_on_startup = false
-
-[model_providers.spark]
-name = "Spark"
-base_url = "{url}/v1"
-env_key = "SPARK_KEY"
-wire_api = "responses"
-
+{CLIENTS["codex"].text(told(url, big, small))}
 [analytics]
 enabled = false
 """
@@ -100,7 +110,7 @@ enabled = false
             f"call exec_command {json.dumps(call)}",
         ],
         {".codex/config.toml": config},
-        {"SPARK_KEY": "none"},
+        {KEY: "none"},
     )
 
 
@@ -119,11 +129,7 @@ def claude(url: str, big: str, small: str) -> Turn:
         ],
         {},
         {
-            "ANTHROPIC_BASE_URL": url,
-            "ANTHROPIC_AUTH_TOKEN": "none",
-            "ANTHROPIC_MODEL": big,
-            "ANTHROPIC_SMALL_FAST_MODEL": small,
-            "ANTHROPIC_DEFAULT_HAIKU_MODEL": small,
+            **exported(CLIENTS["claude-code"].text(told(url, big, small))),
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
             "DISABLE_AUTOUPDATER": "1",
         },

@@ -179,7 +179,8 @@ async def test_engine_that_answers_early_and_fast_starves_nobody(
         nursery.start_soon(read)
         await trio.sleep(0.2)
         for _ in range(5):
-            with trio.fail_after(1):
+            # One that is starved gets no answer at all; a busy machine takes its time.
+            with trio.fail_after(10):
                 assert (await stage.get("/health")).status == 200
 
 

@@ -26,6 +26,7 @@ from runner_world import (
     until,
 )
 
+from spark_activator.catalog.model import Engine, Source
 from spark_activator.protocol import Busy, Bye, Failed, Ready, Starting, Stopping, Yield, Yielded
 
 ROOT = Path(__file__).parents[2]
@@ -135,7 +136,18 @@ def test_missing_image_is_named_with_the_command(world: World, name: str) -> Non
     failed = Activator(world, name).wait(Failed, limit=10)
 
     assert failed.code == "image_missing"
-    assert "docker pull runner-test-nowhere:latest" in failed.message
+    assert "run: spark-model image build spark-demo" in failed.message
+
+
+def test_missing_weights_are_named_with_the_command_each_time(world: World, name: str) -> None:
+    model = container_model(name, engine=Engine.VLLM, source=Source("acme/none"), args=())
+    world.runner(model)
+
+    for _ in range(2):
+        failed = Activator(world, name).wait(Failed, limit=10)
+        assert failed.code == "weights_missing"
+        assert f"sudo spark-model pull {name}" in failed.message
+    assert containers(name) == []
 
 
 def test_stop_by_control_drains_first(world: World, name: str) -> None:

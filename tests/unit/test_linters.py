@@ -72,6 +72,13 @@ def test_shellcheck() -> None:
     clean(tool("shellcheck"), "--external-sources", "--severity=style", *scripts)
 
 
+def test_hadolint() -> None:
+    files = [str(file.relative_to(ROOT)) for file in tracked() if file.name == "Dockerfile"]
+    assert "images/vllm-cpu/Dockerfile" in files
+    # The node's installs a word or nothing, by its suite: quotes would make it an empty word.
+    clean(tool("hadolint"), "--ignore=SC2046", *files)
+
+
 def test_posix_shell_only() -> None:
     # dash is /bin/sh where we run; a bashism that shellcheck lets pass fails there.
     for file in tracked():

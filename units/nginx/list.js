@@ -88,6 +88,14 @@ function find(known, name) {
     return searched(known, name) || among(all(known), name);
 }
 
+/* Why a model of that name is no more, and what to use instead; undefined where it never was. */
+function retired(known, name) {
+    const all = setting(known, 'retired');
+    const found = isObject(all) && Object.prototype.hasOwnProperty.call(all, name) ? all[name] : undefined;
+
+    return isObject(found) && typeof found.reason === 'string' ? found : undefined;
+}
+
 /* Whether some model has that plain word for a name, most likely. */
 function mentions(known, word) {
     return known.bytes.indexOf('"' + word + '"') >= 0;
@@ -183,4 +191,4 @@ function listens(r, model) {
         || files.stat(r.variables.spark_markers + '/' + model.name) !== undefined;
 }
 
-export default { read, all, find, mentions, setting, origins, longestName, listens };
+export default { read, all, find, retired, mentions, setting, origins, longestName, listens };

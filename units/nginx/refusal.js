@@ -11,6 +11,7 @@ const KINDS = {
     admin_required: {status: 403, type: 'permission_error'},
     model_not_permitted: {status: 403, type: 'permission_error'},
     model_not_found: {status: 404, type: 'invalid_request_error'},
+    model_retired: {status: 404, type: 'invalid_request_error'},
     model_not_enabled: {status: 404, type: 'invalid_request_error'},
     model_not_loaded: {status: 404, type: 'invalid_request_error'},
     response_not_found: {status: 404, type: 'invalid_request_error'},

@@ -58,7 +58,12 @@ function single(r, known, who, name) {
 /* The enabled model of that name, or a refusal that helps. */
 function listed(r, known, who, name) {
     const model = list.find(known, name);
+    const retired = model === undefined ? list.retired(known, name) : undefined;
 
+    if (retired !== undefined) {
+        throw new Refused('model_retired', 'model ' + refusal.quoted(name) + ' is no more: ' + retired.reason
+            + (retired.instead ? ' (use ' + refusal.quoted(retired.instead) + ')' : ''), 'model');
+    }
     if (model === undefined) {
         throw new Refused('model_not_found', 'no model ' + refusal.quoted(name)
             + near.hint(list.all(known).filter((each) => access.permitted(who, each)), name), 'model');

@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from nginx_process import entry, free_port
 
 from spark_activator.errors import REFUSALS
 
@@ -72,6 +73,55 @@ def test_unknown_model_in_a_path(nginx, target):
     method = "GET" if "models" in target else "POST"
 
     assert "stor" in refused(nginx.ask(method, target), "model_not_found").partition("mean")[2]
+
+
+RETIRED = {
+    "old": {"reason": "its weights are gone", "instead": "story"},
+    "a/old:7b": {"reason": "nobody asked for it", "instead": None},
+    "rest:7b": {"reason": "an owner has it again", "instead": "story"},
+}
+
+
+def with_retired(nginx, story):
+    models = {
+        "story": entry("story", story.port),
+        "resting": entry("resting", free_port(), "rest:7b", enabled=False),
+    }
+    nginx.route(models, retired=RETIRED)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("old", "model 'old' is no more: its weights are gone (use 'story')"),
+        ("a/old:7b", "model 'a/old:7b' is no more: nobody asked for it"),
+    ],
+)
+def test_retired_model_says_why_and_what_to_use(nginx, story, name, words):
+    with_retired(nginx, story)
+    replies = [
+        nginx.ask("POST", "/v1/chat/completions", {"model": name}),
+        nginx.ask("POST", f"/v1/{name}/chat/completions", {"model": name}),
+        nginx.ask("GET", f"/v1/models/{name}"),
+    ]
+
+    for reply in replies:
+        assert refused(reply, "model_retired") == words
+        assert reply.error["param"] == "model"
+    assert story.arrived == []
+
+
+def test_retired_name_that_an_owner_uses_is_his_model(nginx, story):
+    with_retired(nginx, story)
+
+    refused(nginx.ask("POST", "/v1/chat/completions", {"model": "rest:7b"}), "model_not_enabled")
+
+
+@pytest.mark.parametrize("name", ["constructor", "__proto__", "reason", "instead"])
+def test_words_of_the_list_are_no_retired_names(nginx, story, name):
+    with_retired(nginx, story)
+
+    refused(nginx.ask("POST", "/v1/chat/completions", {"model": name}), "model_not_found")
 
 
 def test_model_that_is_not_enabled_says_how(nginx):

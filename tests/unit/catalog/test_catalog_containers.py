@@ -44,5 +44,7 @@ def asked_for(model: Model) -> object:
         hub="/srv/hub",
         gpu=Gpu.CDI,
         journald=True,
+        # By default it is where this tree lies, which differs from machine to machine.
+        bridge="/opt/spark-activator/bridge.py",
     )
     return container(model, ImageFacts("sha256:0", start), machine, config="c", activation="a")

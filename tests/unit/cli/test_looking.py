@@ -135,6 +135,18 @@ def test_nearest_name_is_in_the_hint(machine, capsys):
     assert capsys.readouterr().err.endswith("(hint: did you mean gpt-oss?)\n")
 
 
+def test_retired_name_says_why_and_what_to_use(machine, capsys):
+    machine.layout.vendor_models.mkdir(exist_ok=True)
+    (machine.layout.vendor_models / "retired.yaml").write_text(
+        "old-20b: {reason: no checkpoint loads, instead: gpt-oss}\n"
+    )
+
+    assert machine.run("status", "old-20b") == 1
+
+    said = "spark-model: model 'old-20b' is no more: no checkpoint loads (hint: use 'gpt-oss')\n"
+    assert capsys.readouterr().err == said
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [

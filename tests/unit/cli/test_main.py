@@ -87,6 +87,16 @@ def test_routes_follow_the_markers(machine):
     assert machine.layout.routes_file.stat().st_mode & 0o777 == 0o644
 
 
+def test_routes_name_retired_models(machine):
+    machine.layout.vendor_models.mkdir(exist_ok=True)
+    (machine.layout.vendor_models / "retired.yaml").write_text("old: {reason: gone}\n")
+
+    assert machine.run("routes") == 0
+
+    listed = json.loads(machine.layout.routes_file.read_text())
+    assert listed["retired"] == {"old": {"reason": "gone", "instead": None}}
+
+
 def test_routes_are_only_replaced_when_they_differ(machine):
     # nginx looks at the file's time and size to know whether to read it again.
     machine.freeze("a")

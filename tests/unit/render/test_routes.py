@@ -81,6 +81,18 @@ def test_settings_of_the_host_are_listed() -> None:
     }
 
 
+def test_retired_names_are_listed_with_what_to_use_instead() -> None:
+    why = {
+        "old": {"reason": "superseded", "instead": "a"},
+        "lost": {"reason": "x", "instead": None},
+    }
+    text = routes([model("a", 18100)], set(), retired=why)
+
+    assert json.loads(text)["retired"] == why
+    # Models keep a line each: nginx parses no more of the list for one that is there.
+    assert text.split("\n")[1].startswith('"a":{')
+
+
 @pytest.mark.parametrize(
     ("args", "chat"),
     [

@@ -1,0 +1,1 @@
+"""What is wrong with this machine: facts are read once, pure checks judge them."""

@@ -1,0 +1,376 @@
+"""`spark-model pull` against a hub on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hub_server import COMMIT, Hub, Repo
+from runner_world import until
+
+from spark_activator import hub as cache
+from spark_activator.catalog.model import Engine, Model, Source
+from spark_activator.runner.machine import find_hub
+
+NAME = "acme/tiny"
+SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+NOBODY = 65534
+
+
+def weights(count: int, seed: int) -> bytes:
+    return random.Random(seed).randbytes(count)
+
+
+def files() -> dict[str, bytes]:
+    index = {"weight_map": {"a": SHARDS[0], "b": SHARDS[1]}}
+    return {
+        "config.json": b'{"architectures": ["LlamaForCausalLM"]}',
+        "tokenizer.json": b"{}",
+        "model.safetensors.index.json": json.dumps(index).encode(),
+        SHARDS[0]: weights(3 << 20, 1),
+        SHARDS[1]: weights(1 << 20, 2),
+        "README.md": b"# tiny",
+        "original/consolidated.00.pth": b"x" * 1000,
+        "tiny-Q4.gguf": b"y" * 1000,
+    }
+
+
+@dataclass
+class Machine:
+    """A machine in a directory with one model, `tiny`."""
+
+    root: Path
+    hub: Hub
+
+    def __post_init__(self) -> None:
+        (self.root / "config/models").mkdir(parents=True)
+        self.model_file("tiny", f"{{model: {NAME}}}")
+        images = "vllm: {reference: example.org/vllm, pinned: false}\n"
+        (self.root / "config/images.yaml").write_text(images)
+
+    def model_file(self, name: str, source: str) -> None:
+        text = f"source: {source}\nimage: vllm\nmemory: 1GiB\nport: 18300\n"
+        (self.root / f"config/models/{name}.yaml").write_text(text)
+
+    def host(self, *caches: Path) -> None:
+        places = ", ".join(str(place) for place in caches)
+        (self.root / "config/host.yaml").write_text(f"hub_caches: [{places}]\n")
+
+    @property
+    def own(self) -> Path:
+        return self.root / "state/hub"
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        roots = {f"SPARK_{name.upper()}": str(self.root / name) for name in ("config", "state")}
+        env = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
+            **roots,
+            "SPARK_RUN": str(self.root / "run"),
+            "SPARK_SHARE": str(self.root / "share"),
+            "HF_ENDPOINT": self.hub.endpoint,
+            "HF_HOME": str(self.root / "hf"),
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "spark_activator.cli", *arguments],
+            env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        with self.start(*arguments) as process:
+            out, err = process.communicate(timeout=25)
+        return process.returncode, out, err
+
+    def is_whole(self, place: Path | None = None) -> bool:
+        return cache.has(str(place or self.own), NAME, None) is True
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    with Hub({NAME: Repo(files())}) as hub:
+        yield Machine(tmp_path, hub)
+
+
+def test_what_an_engine_needs_comes_and_is_as_the_hub_lays_it_out(machine: Machine) -> None:
+    code, out, err = machine.run("pull", "tiny")
+
+    assert (code, err) == (0, "")
+    root = machine.own / "models--acme--tiny"
+    snapshot = root / "snapshots" / COMMIT
+    given = files()
+    wanted = set(given) - {"README.md", "original/consolidated.00.pth", "tiny-Q4.gguf"}
+    assert {path.name for path in snapshot.iterdir()} == wanted
+    assert all((snapshot / name).read_bytes() == given[name] for name in wanted)
+    link = os.readlink(snapshot / SHARDS[0])
+    assert link == f"../../blobs/{machine.hub.repos[NAME].digest(SHARDS[0])}"
+    assert (root / "refs/main").read_text() == COMMIT
+    assert [path.name for path in (root / "blobs").glob("*.incomplete")] == []
+    assert "left out, GGUF" in out
+    assert "tiny-Q4.gguf" in out
+    record = json.loads((machine.root / "state/pulled/tiny.json").read_text())
+    assert record["repositories"] == [{"name": NAME, "revision": None, "commit": COMMIT}]
+    # The runner finds it, by the same rules.
+    model = Model("tiny", 18300, Engine.VLLM, Source(NAME), 1 << 30)
+    assert find_hub(model, (str(machine.own),)) == str(machine.own)
+
+
+def test_the_hubs_own_library_finds_it(machine: Machine) -> None:
+    # As vLLM does in its container, where there is no network.
+    assert machine.run("pull", "tiny")[0] == 0
+
+    script = (
+        "import sys, huggingface_hub as h;"
+        "print(h.snapshot_download(sys.argv[1], cache_dir=sys.argv[2], local_files_only=True));"
+        "print(h.hf_hub_download(sys.argv[1], 'config.json', cache_dir=sys.argv[2]))"
+    )
+    env = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    found = subprocess.run(
+        [sys.executable, "-c", script, NAME, str(machine.own)],
+        env=env, check=True, capture_output=True, text=True,
+    ).stdout.split()  # fmt: skip
+    snapshot = machine.own / "models--acme--tiny/snapshots" / COMMIT
+    assert found == [str(snapshot), str(snapshot / "config.json")]
+
+
+def test_a_cut_is_mended_from_where_it_was(machine: Machine) -> None:
+    machine.hub.cut_after[SHARDS[0]] = 2 << 20
+
+    assert machine.run("pull", "tiny")[0] == 0
+
+    first, second = machine.hub.ranges(SHARDS[0])
+    assert first is None
+    assert second == f"bytes={2 << 20}-"
+    assert machine.hub.sent[SHARDS[0]] == 3 << 20
+    assert machine.is_whole()
+
+
+def test_a_hub_that_ignores_ranges_costs_time_and_no_bytes(machine: Machine) -> None:
+    machine.hub.cut_after[SHARDS[0]] = 2 << 20
+    machine.hub.no_ranges = True
+
+    assert machine.run("pull", "tiny")[0] == 0
+
+    assert machine.is_whole()
+
+
+def test_interrupted_download_goes_on_and_until_then_counts_as_missing(machine: Machine) -> None:
+    machine.hub.hold_at[SHARDS[0]] = 2 << 20
+    digest = machine.hub.repos[NAME].digest(SHARDS[0])
+    growing = machine.own / f"models--acme--tiny/blobs/{digest}.incomplete"
+    with machine.start("pull", "tiny") as process:
+        assert machine.hub.held.wait(20)
+        until(lambda: growing.exists() and growing.stat().st_size > 0)
+        process.send_signal(signal.SIGINT)
+        machine.hub.release.set()
+        _, err = process.communicate(timeout=20)
+
+    assert process.returncode == 130
+    assert "go on: spark-model pull tiny" in err
+    assert "Traceback" not in err
+    model = Model("tiny", 18300, Engine.VLLM, Source(NAME), 1 << 30)
+    with pytest.raises(Exception, match="run: sudo spark-model pull tiny"):
+        find_hub(model, (str(machine.own),))
+
+    part = growing.stat().st_size
+
+    code, out, _ = machine.run("pull", "tiny")
+
+    assert code == 0
+    assert "are here" in out
+    assert 0 < part <= 2 << 20
+    assert machine.hub.ranges(SHARDS[0])[1] == f"bytes={part}-"
+    assert machine.is_whole()
+
+
+def test_what_has_another_hash_is_thrown_away(machine: Machine) -> None:
+    machine.hub.wrong.add(SHARDS[1])
+
+    code, _, err = machine.run("pull", "tiny")
+
+    assert code == 1
+    assert f"'{SHARDS[1]}' came with another hash" in err
+    assert not machine.is_whole()
+    machine.hub.wrong.clear()
+    assert machine.run("pull", "tiny")[0] == 0
+    assert machine.is_whole()
+
+
+def test_small_files_are_verified_too(machine: Machine) -> None:
+    machine.hub.wrong.add("config.json")
+
+    code, _, err = machine.run("pull", "tiny")
+
+    assert code == 1
+    assert "'config.json' came with another hash" in err
+
+
+def test_private_repository_without_token_says_what_to_do(machine: Machine) -> None:
+    machine.hub.repos[NAME].token = "hf_secret"
+
+    code, out, err = machine.run("pull", "tiny")
+
+    assert code == 1
+    assert "or it is private" in err
+    assert "--token-file FILE" in err
+
+    token = machine.root / "token"
+    token.write_text("hf_secret\n")
+    code, out, err = machine.run("pull", "tiny", "--token-file", str(token))
+
+    assert code == 0
+    assert machine.is_whole()
+    written = [path for path in machine.root.rglob("*") if path.is_file() and path != token]
+    assert "hf_secret" not in out + err
+    assert not [path for path in written if b"hf_secret" in path.read_bytes()]
+
+
+def test_gated_repository_names_the_page(machine: Machine) -> None:
+    machine.hub.repos[NAME].token = "hf_secret"
+    machine.hub.repos[NAME].gated = True
+
+    code, _, err = machine.run("pull", "tiny")
+
+    assert code == 1
+    assert "is gated" in err
+    assert f"/{NAME}" in err
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("{model: acme/nothing}", "there is no 'acme/nothing' on the hub"),
+        (f"{{model: {NAME}, revision: v9}}", "has no revision 'v9'"),
+    ],
+)
+def test_what_is_not_there_is_said(machine: Machine, source: str, words: str) -> None:
+    machine.model_file("tiny", source)
+
+    code, _, err = machine.run("pull", "tiny")
+
+    assert code == 1
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_hub_that_is_away_is_said(machine: Machine) -> None:
+    endpoint = machine.hub.endpoint
+    machine.hub.__exit__()
+    try:
+        code, _, err = machine.run("pull", "tiny")
+    finally:
+        machine.hub.__enter__()
+
+    assert endpoint
+    assert code == 1
+    assert "the hub cannot be reached" in err
+
+
+def test_existing_cache_is_used_where_it_lies(machine: Machine) -> None:
+    other = machine.root / "home/hub"
+    other.mkdir(parents=True)
+    machine.host(other)
+    assert machine.run("pull", "tiny")[0] == 0
+    assert machine.is_whole(other)
+    machine.host(machine.root / "new", other)
+    machine.hub.asked.clear()
+
+    code, out, _ = machine.run("pull", "tiny")
+
+    assert code == 0
+    assert f"is whole in {other}" in out
+    assert machine.hub.asked == []
+
+
+def test_drafts_come_into_the_same_cache(machine: Machine) -> None:
+    draft = {"config.json": b"{}", "model.safetensors": weights(1000, 3)}
+    machine.hub.repos["acme/draft"] = Repo(draft)
+    assert machine.run("pull", "tiny")[0] == 0
+    machine.model_file("tiny", f"{{model: {NAME}, drafts: [acme/draft]}}")
+
+    assert machine.run("pull", "tiny")[0] == 0
+
+    assert cache.has(str(machine.own), "acme/draft", None) is True
+    record = json.loads((machine.root / "state/pulled/tiny.json").read_text())
+    assert [entry["name"] for entry in record["repositories"]] == [NAME, "acme/draft"]
+
+
+def test_directory_needs_nothing(machine: Machine) -> None:
+    machine.model_file("tiny", "{model: /models/tiny}")
+
+    code, out, _ = machine.run("pull", "tiny")
+
+    assert code == 0
+    assert "has no weights on the hub" in out
+    assert machine.hub.asked == []
+
+
+def test_fetched_files_are_had_too(machine: Machine) -> None:
+    digest = f"sha256:{'0' * 64}"
+    machine.model_file("tiny", f"{{model: /models/tiny}}\ncontainer: {{files: {{/x: '{digest}'}}}}")
+
+    code, _, err = machine.run("pull", "tiny")
+
+    assert code == 1
+    assert f"nobody says where the file {digest} comes from" in err
+    (machine.root / "state/files").mkdir(parents=True)
+    (machine.root / "state/files" / digest).write_text("there")
+    assert machine.run("pull", "tiny")[0] == 0
+    record = json.loads((machine.root / "state/pulled/tiny.json").read_text())
+    assert record == {"files": [digest]}
+
+
+def test_only_gguf_is_refused(machine: Machine) -> None:
+    machine.hub.repos[NAME].files = {"config.json": b"{}", "m-Q4.gguf": b"x"}
+
+    code, _, err = machine.run("pull", "tiny")
+
+    assert code == 1
+    assert "no weights that the engines here load (GGUF" in err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk")
+def test_full_disk_is_refused_before_anything_is_fetched(machine: Machine) -> None:
+    small = machine.root / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", small], check=True)
+    try:
+        machine.host(small)
+        code, _, err = machine.run("pull", "tiny")
+        left = list(small.iterdir())
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+    assert code == 1
+    assert f"'{NAME}' needs 4.0 MiB more in {small}" in err
+    assert "spark-model disk" in err
+    assert left == []
+    assert [path for _, path, _ in machine.hub.asked if "/resolve/" in path] == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to write for somebody else")
+def test_cache_of_a_person_stays_that_persons(machine: Machine) -> None:
+    machine.root.chmod(0o755)
+    for parent in machine.root.parents:
+        if parent.stat().st_mode & 0o005 != 0o005:
+            pytest.skip(f"{parent} is closed to others")
+    home = machine.root / "theirs"
+    home.mkdir()
+    os.chown(home, NOBODY, NOBODY)
+    machine.host(home)
+
+    code, _, err = machine.run("pull", "tiny")
+
+    assert (code, err) == (0, "")
+    made = list(home.rglob("*"))
+    assert len(made) > 10
+    assert {path.lstat().st_uid for path in made} == {NOBODY}
+    blobs = [path for path in made if path.parent.name == "blobs"]
+    assert {path.stat().st_mode & 0o777 for path in blobs} == {0o644}

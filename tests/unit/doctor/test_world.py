@@ -1,0 +1,133 @@
+"""Reading a machine: texts of the kernel's shape, files in a directory, a Docker that is not."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from spark_activator.catalog import frozen
+from spark_activator.catalog.model import Engine, Model, Source
+from spark_activator.doctor import checks, containers, world
+from spark_activator.layout import Layout
+
+DRIVER = """NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  580.95.05  Release Build
+GCC version:  gcc version 13.3.0
+"""
+
+
+class NoUnits:
+    """A systemd that runs nothing."""
+
+    def enabled(self, name: str) -> bool:
+        return False
+
+    def listening(self, name: str) -> bool:
+        return False
+
+    def active(self, unit: str) -> bool:
+        return False
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    roots = [tmp_path / name for name in ("config", "state", "run", "share")]
+    for root in roots:
+        root.mkdir()
+    return Layout(*roots)
+
+
+def test_driver_version() -> None:
+    assert world.driver_version(DRIVER) == "580.95.05"
+    assert world.driver_version("") is None
+
+
+def test_listening_sockets_of_both_tables() -> None:
+    line = "   0: {} 00000000:0000 {} 00000000:00000000 00:00000000 00000000 0 0 1\n"
+    text = "  sl  local_address rem_address st\n"
+    text += line.format("0100007F:1F49", "0A") + line.format("0100007F:1F50", "01")
+    six = "head\n" + line.format("00000000000000000000000001000000:0050", "0A")
+
+    assert list(world.listened(text)) == [(8009, "127.0.0.1")]
+    assert list(world.listened(six)) == [(80, "::1")]
+
+
+def test_port_that_somebody_has_is_found_and_its_owner_named(layout: Layout) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        model = Model(
+            name="mine", port=port, engine=Engine.VLLM, source=Source("a/b"), memory=1 << 30
+        )
+        layout.frozen("mine").parent.mkdir()
+        layout.frozen("mine").write_text(frozen.dump(model))
+
+        found = checks.examine(layout, NoUnits())
+
+    says = [finding.says for finding in found if finding.check == "ports"]
+    assert any(f"port {port} of 'mine' is taken" in sentence for sentence in says)
+
+
+def test_lease_is_seen_without_touching_its_lock(layout: Layout) -> None:
+    layout.gpu.mkdir()
+    free, held = layout.gpu / "lease-free.lock", layout.gpu / "lease-held.lock"
+    free.touch()
+    fd = os.open(held, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        assert world.leased(layout) == {"held"}
+    finally:
+        os.close(fd)
+    assert world.leased(layout) == frozenset()
+
+
+def test_state_that_was_left_and_a_pause(layout: Layout) -> None:
+    layout.state_file("mine").parent.mkdir()
+    layout.state_file("mine").write_text("{}")
+    layout.gpu.mkdir()
+    (layout.gpu / "pause.json").write_text('{"until": null}')
+
+    facts = world.read(layout, NoUnits())
+
+    assert facts.stated == ("mine",)
+    assert facts.paused
+
+
+def test_keys_that_are_no_text_are_wrong_lines(tmp_path: Path) -> None:
+    file = tmp_path / "api-keys"
+    file.write_bytes(b"# keys\n\xff\xfe\n")
+    file.chmod(0o604)
+
+    found = world.read_keys(file)
+
+    assert found.wrong == (2,)
+    assert found.mode == 0o604
+    assert world.read_keys(tmp_path / "none").entries == 0
+
+
+def test_docker_that_is_not_there_is_said(tmp_path: Path) -> None:
+    assert containers.look(str(tmp_path / "docker.sock")) == (
+        None,
+        f"there is no {tmp_path}/docker.sock",
+    )
+
+
+def test_docker_that_does_not_listen_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "docker.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+    found, error = containers.look(str(path))
+
+    assert found is None
+    assert "refused" in error
+
+
+def test_broken_host_settings_are_a_problem_of_access(layout: Layout) -> None:
+    layout.host_file.write_text("gpu: maybe\n")
+
+    found = checks.examine(layout, NoUnits())
+
+    assert any("gpu" in one.says and one.mend == "spark-model check" for one in found)
