@@ -1,0 +1,1 @@
+"""Recipes, compose files and command lines of others → model files."""
