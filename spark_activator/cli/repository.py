@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,6 @@ from spark_activator.imports.guess import Repository
 
 _CONFIG = "config.json"
 _INDEX = "model.safetensors.index.json"
-# Seconds that the hub may take for a listing.
-_PATIENCE = 30
 # A configuration is kilobytes, an index of thousands of experts some megabytes.
 _LIMIT = 64 << 20
 _SNAPSHOT = re.compile(r"/models--([^/]+?)--([^/]+)/snapshots/([0-9a-f]{40})$")
@@ -55,35 +51,45 @@ def _folder(path: Path) -> Repository:
 
 
 def _hub(name: str, revision: str | None) -> Repository:
-    from huggingface_hub import HfApi, hf_hub_download
+    from spark_activator.weights import remote
 
-    with _translated(name, revision), tempfile.TemporaryDirectory() as directory:
-        info = HfApi().model_info(name, revision=revision, files_metadata=True, timeout=_PATIENCE)
-        sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+    token = remote.stored_token()
+    found = remote.listing(name, revision, token)
+    files = {file.name: file for file in found.files}
 
-        def fetched(file: str) -> Mapping[str, Any]:
-            if sizes[file] > _LIMIT:
-                raise UserError(f"{name}: {file}: expected at most {_LIMIT} bytes")
-            path = hf_hub_download(name, file, revision=info.sha, local_dir=directory)
-            return _json(Path(path), name=name)
+    def fetched(file: str) -> Mapping[str, Any]:
+        if files[file].size > _LIMIT:
+            raise UserError(f"{name}: {file}: expected at most {_LIMIT} bytes")
+        pieces: list[bytes] = []
+        try:
+            remote.download(found, files[file], token, 0, lambda piece, _: pieces.append(piece))
+        except remote.CutError as error:
+            raise UserError(f"the hub cannot be reached: {error}", hint="try again") from None
+        return _parsed(b"".join(pieces), file, name=name)
 
-        if _CONFIG not in sizes:
-            raise _no_config(name)
-        index = fetched(_INDEX) if _INDEX in sizes else None
-        return Repository(name, fetched(_CONFIG), index, sizes, info.sha or "")
+    if _CONFIG not in files:
+        raise _no_config(name)
+    index = fetched(_INDEX) if _INDEX in files else None
+    sizes = {file.name: file.size for file in found.files}
+    return Repository(name, fetched(_CONFIG), index, sizes, found.commit)
 
 
 def _json(path: Path, *, name: str) -> Mapping[str, Any]:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        return _parsed(path.read_bytes(), path.name, name=name)
     except FileNotFoundError:
         raise _no_config(name) from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{name}: {path.name}: expected JSON: {error}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _parsed(data: bytes, file: str, *, name: str) -> Mapping[str, Any]:
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{name}: {file}: expected JSON: {error}") from None
     if not isinstance(found, dict):
-        raise UserError(f"{name}: {path.name}: expected a JSON object")
+        raise UserError(f"{name}: {file}: expected a JSON object")
     return found
 
 
@@ -92,39 +98,3 @@ def _no_config(name: str) -> UserError:
         f"{name} has no {_CONFIG}",
         hint="it is not a model as vLLM reads them: GGUF files, a dataset, or an adapter",
     )
-
-
-@contextmanager
-def _translated(name: str, revision: str | None) -> Iterator[None]:
-    """Turn what the hub's library raises into what the user can do."""
-    from huggingface_hub import errors, get_token
-
-    # The library's HTTP client has had two names; its root of errors is this one's base.
-    client_error: type[BaseException] = errors.HfHubHTTPError.__mro__[1]
-    try:
-        yield
-    except errors.GatedRepoError:
-        raise UserError(
-            f"'{name}' is gated: its owner gives it to those who accept its terms",
-            hint="accept them on its page, then log in with 'hf auth login' or set HF_TOKEN",
-        ) from None
-    except errors.RepositoryNotFoundError:
-        shown = "the token may not read it" if get_token() else "it is private"
-        raise UserError(
-            f"there is no '{name}' on the hub, or {shown}",
-            hint="look for a typing error; for a private one log in with 'hf auth login'",
-        ) from None
-    except errors.RevisionNotFoundError:
-        raise UserError(f"'{name}' has no revision '{revision}'") from None
-    except errors.HFValidationError as error:
-        raise UserError(f"'{name}' is no name of a repository: {error}") from None
-    except errors.OfflineModeIsEnabled:
-        raise UserError("HF_HUB_OFFLINE is set", hint="unset HF_HUB_OFFLINE") from None
-    except errors.HfHubHTTPError as error:
-        status = error.response.status_code
-        raise UserError(f"the hub answers with {status} for '{name}'") from None
-    except (client_error, errors.LocalEntryNotFoundError) as error:
-        raise UserError(
-            f"the hub cannot be reached: {str(error) or type(error).__name__}",
-            hint="is this machine online? A folder with config.json can be given instead",
-        ) from None

@@ -94,7 +94,7 @@ def name_of(text: str) -> str:
 
 
 def set_share(draft: Draft, share: str) -> None:
-    """Turn vLLM's share of the memory into the lease of *draft*: tenths of a GiB, rounded down."""
+    """Turn vLLM's share of the memory into the lease of *draft*, down to a tenth of a GiB."""
     try:
         fraction = float(share)
     except ValueError:
