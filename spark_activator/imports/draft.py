@@ -50,7 +50,6 @@ class Draft:
     mounts: dict[str, str] = field(default_factory=dict)
     devices: list[str] = field(default_factory=list)
     ulimits: dict[str, int] = field(default_factory=dict)
-    shm: int | None = None
     outbound: bool = False
     tools: str | None = None
     reasoning: bool = False
