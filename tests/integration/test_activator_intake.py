@@ -169,6 +169,14 @@ async def test_client_that_leaves_while_it_sends_wakes_nothing(
     assert not runner.claims
 
 
+def has_ended(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return True
+    return status.rpartition(")")[2].split()[0] == "Z"
+
+
 async def test_worker_that_was_killed_is_replaced(
     stage: Stage, runner: ScriptedRunner, engine: TinyEngine
 ) -> None:
@@ -176,7 +184,8 @@ async def test_worker_that_was_killed_is_replaced(
         assert (await stage.post(chat(**PADDING))).status == 200
         [first] = workers(process.pid)
         os.kill(first, signal.SIGKILL)
-        await eventually(lambda: not command_line(first))
+        # Only then can its parent know: the command line is gone a moment before.
+        await eventually(lambda: has_ended(first))
         assert (await stage.post(chat(**PADDING))).status == 200
         [second] = workers(process.pid)
         assert second != first

@@ -390,4 +390,4 @@ def test_lease_is_kept_until_the_memory_is_back(world: World) -> None:
         a.close()
         until(lambda: world.state("a").get("phase") == "reclaiming")
         assert not world.lease_is_free("a")
-    until(lambda: world.lease_is_free("a"), limit=15)
+    until(lambda: world.lease_is_free("a"), limit=60)
