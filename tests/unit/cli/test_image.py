@@ -173,7 +173,12 @@ def test_ctrl_c_ends_the_pull(machine, docker: FakeDocker) -> None:
     )  # fmt: skip
     assert docker.said.wait(15)
     child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=10)
+    try:
+        out, err = child.communicate(timeout=10)
+    except subprocess.TimeoutExpired:
+        # Python loses one that comes while it ends an object; a person presses again.
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=10)
 
     assert (child.returncode, err) == (130, "")
     assert "stopped; the same command goes on" in out
