@@ -109,7 +109,7 @@ def _converse(chat: Chat) -> int:
     if interactive:
         # Importing it gives `input` a line that can be edited.
         with contextlib.suppress(ImportError):
-            import readline  # noqa: F401
+            import readline  # noqa: F401  # input() uses it once it is loaded
         _tell(f"{chat.name}: Ctrl-C ends an answer, Ctrl-D the conversation")
     while True:
         try:

@@ -176,7 +176,7 @@ def test_ctrl_c_ends_the_pull(machine, docker: FakeDocker) -> None:
     try:
         out, err = child.communicate(timeout=10)
     except subprocess.TimeoutExpired:
-        # Python loses one that comes while it ends an object; a person presses again.
+        # Seen once on a busy machine, why is not known; a person presses again.
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=10)
 
