@@ -11,6 +11,7 @@ from typing import Any
 
 import spark_activator.migration
 from spark_activator.errors import UserError
+from spark_activator.imports.variables import dotenv
 from spark_activator.migration import compose, engines
 from spark_activator.migration.compose import Service
 from spark_activator.migration.translate import Taken
@@ -77,7 +78,7 @@ def read(root: Path) -> Checkout:
     facts = Path(spark_activator.migration.__file__).with_name("seed.json")
     found = Checkout(root, json.loads(facts.read_text()))
     found.entries = _entries(models_json)
-    variables = compose.dotenv(_text(root / ".env") if (root / ".env").exists() else "")
+    variables = dotenv(_text(root / ".env") if (root / ".env").exists() else "")
     services = compose.services(_bodies(root, found.problems), variables)
     found.models = dict(_models(services, found))
     found.profiles = sorted({name for each in services.values() for name in each.profiles})

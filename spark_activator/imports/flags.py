@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from spark_activator.catalog import computed
 from spark_activator.catalog.names import CLIENT_NAME
+from spark_activator.imports import hidden
 from spark_activator.imports.draft import Draft, name_of, set_share
+from spark_activator.imports.settings import UNKNOWN
 
 # vLLM's short options, for those that mean something here.
 _SHORT = {
@@ -25,10 +27,16 @@ _OURS = {
     "download-dir": "weights are in the hub cache, which is mounted",
     "disable-log-requests": "requests are not logged any more unless asked for",
     "api-key": "keys are given with spark-model key",
+    "hf-token": "weights are fetched before, with spark-model pull",
+    "ssl-keyfile": "TLS is nginx's",
+    "ssl-certfile": "TLS is nginx's",
+    "ssl-ca-certs": "TLS is nginx's",
 }
 _COUNTS = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
 _PLUGINS = ("reasoning-parser-plugin", "tool-parser-plugin", "chat-template", "middleware")
-_NUMBER = re.compile(r"(\d+(?:\.\d+)?)([kKmMgG]?)")
+# No more digits than a context has.
+_NUMBER = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([kKmMgG]?)")
+_MOST_TOKENS = 10_000_000
 # vLLM's own: small letters count in thousands, capitals in 1024s.
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
 
@@ -68,10 +76,14 @@ def _model(values: list[str], draft: Draft) -> None:
 
 
 def _flag(name: str, flag: str, values: list[str], draft: Draft) -> None:
-    if name in _KEYS:
+    if any(UNKNOWN.search(value) for value in values):
+        draft.lose(f"{' '.join([flag, *values])}: only the shell that it is for knows its value")
+    elif name in _KEYS:
         _KEYS[name](draft, values)
     elif name in _OURS:
         draft.computed.append(f"{flag}: {_OURS[name]}")
+    elif hidden.is_secret(name, " ".join(values)):
+        draft.lose(f"{flag}: has a secret in it, which does not belong into a model file")
     elif name in _COUNTS:
         _count(flag, values, draft)
     elif name == "distributed-executor-backend":
@@ -126,8 +138,9 @@ def _names(draft: Draft, values: list[str]) -> None:
 def _context(draft: Draft, values: list[str]) -> None:
     value = values[0] if values else ""
     found = _NUMBER.fullmatch(value)
-    if found:
-        draft.context = int(float(found[1]) * _UNITS[found[2]])
+    tokens = int(float(found[1]) * _UNITS[found[2]]) if found else 0
+    if 0 < tokens <= _MOST_TOKENS:
+        draft.context = tokens
     elif value in ("auto", "-1"):
         draft.lose(
             f"--max-model-len {value}: write 'context' yourself, or the engine takes its own"

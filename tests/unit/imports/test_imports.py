@@ -168,7 +168,9 @@ $ docker run --rm -it --gpus all --ipc=host --network host --shm-size=16g \
     assert (model.context, model.memory) == (32_000, int(36.5 * GIB))
     assert model.env == {"VLLM_LOGGING_LEVEL": "INFO"}
     assert "hf_abc" not in write.text(draft)
-    assert draft.untranslated == ["docker run --cap-add SYS_NICE: the runner has no such option"]
+    assert draft.untranslated == [
+        "docker run --cap-add SYS_NICE: no engine gets rights on the host"
+    ]
 
 
 def test_a_pasted_serve_line() -> None:
