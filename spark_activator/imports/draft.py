@@ -97,6 +97,12 @@ def name_of(text: str) -> str:
     return name.strip("._-")[:_NAME_LENGTH].strip("._-")
 
 
+def inside_name(path: str) -> str:
+    """Name the directory in a container in which a folder at *path* appears."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.rstrip("/").rpartition("/")[2])
+    return name.strip("._-") or "model"
+
+
 def set_share(draft: Draft, share: str) -> None:
     """Turn vLLM's share of the memory into the lease of *draft*, down to a tenth of a GiB."""
     try:

@@ -8,7 +8,6 @@ from spark_activator.errors import UserError
 from spark_activator.imports import read, words, write
 from spark_activator.imports.draft import Draft
 
-
 # Somebody's, in pieces: no document here names one.
 HOME = "/".join(("", "home", "me"))
 
