@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
-import pwd
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,10 +98,11 @@ class Mover:
                 why = retired[name].reason if name in retired else "the catalog has none"
                 print(f"! {name}: not taken over: {why}")
                 continue
+            taken = self._found.rooted(taken)
             if not taken.file and not taken.notes:
                 same.append(name)
             elif taken.file:
-                self._write(self._found.rooted(taken))
+                self._write(taken)
             else:
                 print(f"! {name}: left as the catalog has it, not: {'; '.join(taken.notes)}")
                 same += [name] if name in known else []
@@ -113,7 +112,13 @@ class Mover:
 
     def caches(self) -> None:
         """Have its hub caches used where they lie."""
-        places = [str(place) for place in (*self._found.caches, *_own_cache())]
+        places = [
+            str(place)
+            for place in (
+                *self._found.caches,
+                *checkout.caches_of(checkout.home() / ".cache/huggingface"),
+            )
+        ]
         file = self._layout.host_file
         before = files.read(file) or ""
         try:
@@ -189,16 +194,6 @@ def _show(before: str, after: str, name: str) -> None:
         before.splitlines(), after.splitlines(), f"{name} (now)", f"{name} (migrated)", lineterm=""
     )
     print("\n".join(f"  {line}" for line in lines))
-
-
-def _own_cache() -> Sequence[Path]:
-    """Name the hub cache of whoever calls, also behind sudo."""
-    user = os.environ.get("SUDO_USER")
-    try:
-        home = Path(pwd.getpwnam(user).pw_dir) if user else Path.home()
-    except (KeyError, RuntimeError):
-        return ()
-    return checkout.caches_of(home / ".cache/huggingface")
 
 
 def _say_what_is_left(found: Checkout, names: Sequence[str]) -> None:

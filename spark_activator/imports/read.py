@@ -9,10 +9,9 @@ import yaml
 
 from spark_activator.errors import UserError
 from spark_activator.imports import compose, recipes, settings, shell
+from spark_activator.imports.bounded import is_small
 from spark_activator.imports.draft import Draft
 
-# Anchors make a short text a large one, or one without end.
-_MOST_NODES, _DEEPEST = 100_000, 32
 # More than any recipe or compose file has.
 LIMIT = 1 << 20
 _KNOWN = (
@@ -60,7 +59,7 @@ def _document(text: str, origin: str, environment: Mapping[str, str]) -> list[Dr
         raise UserError(f"{origin}: expected YAML: {first}", hint=f"it reads {_KNOWN}") from None
     if not isinstance(document, Mapping):
         return None
-    if not _small(document, [_MOST_NODES], 0):
+    if not is_small(document):
         raise UserError(f"{origin}: expected a document without anchors within themselves")
     if isinstance(document.get("services"), Mapping):
         return compose.drafts(document, origin=origin, environment=environment)
@@ -80,14 +79,3 @@ def _recipe(document: Mapping[str, Any], origin: str) -> list[Draft] | None:
     if version:
         raise UserError(f"{origin}: recipe_version: expected 1 or 2, got {version!r}")
     return None
-
-
-def _small(value: object, left: list[int], deep: int) -> bool:
-    """Say whether *value* has at most *left* nodes, and no more levels than people write."""
-    left[0] -= 1
-    if left[0] < 0 or deep > _DEEPEST:
-        return False
-    inside = list(value.values()) if isinstance(value, Mapping) else value
-    if not isinstance(inside, list):
-        return True
-    return all(_small(item, left, deep + 1) for item in inside)

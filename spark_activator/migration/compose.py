@@ -14,12 +14,11 @@ from typing import Any
 import yaml
 
 from spark_activator.errors import FileProblems, Problem
+from spark_activator.imports.bounded import is_small
 from spark_activator.imports.variables import substitute
 
 # The largest file of the seed has some 40 KiB.
 _MAX_TEXT = 1 << 20
-
-
 # A value as text, with variables in it.
 _Plain = Callable[[object], str]
 
@@ -59,6 +58,8 @@ def parse(text: str, file: str) -> dict[str, Any]:
         if len(text) > _MAX_TEXT:
             raise yaml.YAMLError(f"expected at most {_MAX_TEXT >> 20} MiB")
         body = yaml.safe_load(text)
+        if not is_small(body):
+            raise yaml.YAMLError("expected no anchors within themselves")
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         said = " ".join(str(error).split())
         raise FileProblems([Problem(file, "", f"expected a compose file: {said}")]) from None
@@ -70,9 +71,9 @@ def parse(text: str, file: str) -> dict[str, Any]:
 def included(body: Mapping[str, Any]) -> list[str]:
     """Name the files that a compose file includes, relative to itself."""
     found: list[str] = []
-    for entry in body.get("include") or ():
+    for entry in _listed(body.get("include")):
         path = entry.get("path") if isinstance(entry, dict) else entry
-        found += [str(each) for each in (path if isinstance(path, list) else [path]) if each]
+        found += [str(each) for each in _listed(path) if each]
     return found
 
 
@@ -103,7 +104,7 @@ def _service(name: str, file: str, said: dict[str, Any], variables: Mapping[str,
         words=tuple(words),
         environment={key: plain(value) for key, value in _pairs(said).items()},
         mounts=dict(_mounts(said.get("volumes"), plain)),
-        profiles=tuple(plain(each) for each in said.get("profiles") or ()),
+        profiles=tuple(plain(each) for each in _listed(said.get("profiles"))),
     )
 
 
@@ -134,6 +135,12 @@ def _mounts(value: object, plain: _Plain) -> Iterable[tuple[str, str]]:
         # A name without a slash is a volume of Docker's own.
         if rest and "/" in source:
             yield rest.split(":")[0], source
+
+
+def _listed(value: object) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
 
 
 def _items(value: object) -> Iterable[tuple[Any, Any]]:
