@@ -13,7 +13,7 @@ from typing import Any
 import spark_activator.migration
 from spark_activator.errors import UserError
 from spark_activator.imports.variables import dotenv
-from spark_activator.migration import compose, engines, translate
+from spark_activator.migration import compose, engines, places
 from spark_activator.migration.compose import Service
 from spark_activator.migration.translate import Taken
 
@@ -57,7 +57,7 @@ class Checkout:
             return taken
         file = taken.origin.partition(",")[0]
         whole = {inside: str(self.place(file, host)) for inside, host in mounts.items()}
-        return translate.with_mounts(taken, whole, str(self.root))
+        return places.with_mounts(taken, whole, str(self.root))
 
     def place(self, file: str, host: str) -> Path:
         """Return the absolute path that *host* is in the compose file *file*."""
@@ -108,12 +108,12 @@ def read(root: Path) -> Checkout:
 def _caches(found: Checkout, services: Iterable[Service]) -> Sequence[Path]:
     """Name the hub caches of a checkout, also where a service mounts another."""
     # Its `models/` is a `--download-dir`, which has the shape of a hub cache.
-    places = [found.root / "models", found.root / "vllm_cache_huggingface"]
+    lying = [found.root / "models", found.root / "vllm_cache_huggingface"]
     for service in services:
         for inside, host in service.mounts.items():
             if inside.rstrip("/") in _CACHES:
-                places.append(found.place(service.file, host))
-    caches = [cache.resolve() for place in places for cache in caches_of(place)]
+                lying.append(found.place(service.file, host))
+    caches = [cache.resolve() for place in lying for cache in caches_of(place)]
     return list(dict.fromkeys(caches))
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from spark_activator.catalog import computed
-from spark_activator.imports.hidden import is_private, is_secret, without_secrets
+from spark_activator.imports.hidden import is_secret, without_secrets
 from spark_activator.migration import engines
 from spark_activator.migration.compose import Service
 from spark_activator.migration.engines import CommandLine
@@ -71,30 +71,6 @@ class Taken:
         name, reference, digest = self.image
         pin = {"digest": digest} if digest else {"pinned": False}
         return f"{name}: {_json({'reference': reference, **pin})}\n"
-
-
-def with_mounts(taken: Taken, mounts: Mapping[str, str], root: str) -> Taken:
-    """Give *taken* the absolute *mounts*, but for places that no engine gets.
-
-    Args:
-        taken: What was read.
-        mounts: Path inside: path on the host.
-        root: The checkout, whose own files are for its engines wherever it lies.
-    """
-    kept = {
-        inside: host
-        for inside, host in mounts.items()
-        if host.startswith(f"{root}/") or not is_private(host)
-    }
-    gone = sorted(mounts.keys() - kept.keys())
-    notes = [f"the mount of {mounts[inside]}, a place that no engine gets" for inside in gone]
-    file = {key: value for key, value in taken.file.items() if key != "container"}
-    container = {**taken.file["container"], "mounts": kept} if kept else {}
-    file |= {"container": container} if container else {}
-    # With nothing but `extends` it would say nothing.
-    return replace(
-        taken, file={} if file.keys() == {"extends"} else file, notes=taken.notes + notes
-    )
 
 
 def changed(
