@@ -34,6 +34,11 @@ _OURS = {
 }
 _COUNTS = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
 _PLUGINS = ("reasoning-parser-plugin", "tool-parser-plugin", "chat-template", "middleware")
+# Flags that take several values, and beginnings of those that take none.
+_SEVERAL = ("served-model-name", "lora-modules", "middleware", "api-key")
+_SWITCHES = ("enable-", "disable-", "no-", "trust-", "enforce-", "async-", "language-model-only")
+# Its name, None for what stands before all flags; as it is written; its values.
+_Flag = tuple[str | None, str, list[str]]
 # No more digits than a context has.
 _NUMBER = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([kKmMgG]?)")
 _MOST_TOKENS = 10_000_000
@@ -43,7 +48,7 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G"
 
 def read(words: Sequence[str], draft: Draft) -> None:
     """Put the arguments *words* of `vllm serve`, behind these two words, into *draft*."""
-    for name, flag, values in _flags(words):
+    for name, flag, values in _with_model(list(_flags(words))):
         if name is None:
             _model(values, draft)
         else:
@@ -51,7 +56,7 @@ def read(words: Sequence[str], draft: Draft) -> None:
     _capabilities(draft)
 
 
-def _flags(words: Sequence[str]) -> Iterator[tuple[str | None, str, list[str]]]:
+def _flags(words: Sequence[str]) -> Iterator[_Flag]:
     """Yield each flag's name, the flag as it is written, and its values; first what has none."""
     groups: list[list[str]] = [[]]
     for word in words:
@@ -69,6 +74,19 @@ def _flags(words: Sequence[str]) -> Iterator[tuple[str | None, str, list[str]]]:
         yield head.replace("_", "-") + point + rest, flag, values
 
 
+def _with_model(groups: list[_Flag]) -> list[_Flag]:
+    """Take the model off the last flag, where it stands behind all of them."""
+    if not groups or any(name in (None, "model", "model-tag") for name, _, _ in groups):
+        return groups
+    name, flag, values = groups[-1]
+    alone = name is not None and name.startswith(_SWITCHES)
+    if name in _SEVERAL or not values or not (alone or len(values) > 1):
+        return groups
+    if not re.fullmatch(r"/?[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)+", values[-1]):
+        return groups
+    return [(None, "", values[-1:]), *groups[:-1], (name, flag, values[:-1])]
+
+
 def _model(values: list[str], draft: Draft) -> None:
     draft.model = draft.model or values[0]
     for value in values[1:]:
@@ -80,6 +98,8 @@ def _flag(name: str, flag: str, values: list[str], draft: Draft) -> None:
         draft.lose(f"{' '.join([flag, *values])}: only the shell that it is for knows its value")
     elif name in _KEYS:
         _KEYS[name](draft, values)
+        for value in () if name in (*_SEVERAL, "model", "model-tag") else values[1:]:
+            draft.lose(f"{flag}: {value!r} is one value too many")
     elif name in _OURS:
         draft.computed.append(f"{flag}: {_OURS[name]}")
     elif hidden.is_secret(name, " ".join(values)):

@@ -73,7 +73,7 @@ def guess(config: Mapping[str, Any], repository: str) -> Parsers | None:
         return Parsers("qwen3_coder")
     if kind.startswith("qwen3_next") and "thinking" in name:
         return Parsers("hermes", "qwen3")
-    if kind in ("qwen3", "qwen3_moe") and "instruct" in name:
+    if kind.startswith(("qwen3", "kimi", "olmo3")) and "instruct" in name:
         return Parsers(found.tools)
     if "r1" in name.replace("_", "-").split("/")[-1].split("-") and not found.reasoning:
         return Parsers(found.tools, "deepseek_r1")

@@ -94,6 +94,8 @@ def _container(command: str, draft: Draft) -> None:
     for lost in aside.untranslated:
         draft.lose(lost)
     draft.reference = image or aside.reference
+    if aside.reference and aside.reference != draft.reference:
+        draft.lose(f"setup_command starts {aside.reference}, and runtime.image says {image}")
 
 
 def _topology(topology: Mapping[str, Any], draft: Draft) -> None:

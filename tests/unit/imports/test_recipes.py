@@ -89,6 +89,13 @@ def test_an_nvidia_recipe_with_exports_and_an_image_of_its_own() -> None:
     assert not lost(draft, "export")
 
 
+def test_a_recipe_that_names_two_images_says_so() -> None:
+    draft = one(NVIDIA.replace("image: someone/vllm:latest", "image: someone/vllm:2"))
+
+    assert draft.reference == "someone/vllm:2"
+    assert lost(draft, "setup_command starts someone/vllm:latest")
+
+
 MINIMAL = """
 model: maker/Some-8B
 runtime: vllm-distributed

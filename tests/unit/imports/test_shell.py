@@ -158,3 +158,28 @@ def test_a_model_in_a_mount_keeps_its_mount() -> None:
 def test_half_a_command_is_none(text: str) -> None:
     with pytest.raises(UserError, match="expected 'vllm serve', there is none"):
         one(text)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "vllm serve --seed 1 a/b",
+        "vllm serve --seed 1 --trust-remote-code a/b",
+        "vllm serve --seed 1 --max-model-len 4096 a/b",
+        "vllm serve --seed 1 --no-enable-prefix-caching /srv/a/b",
+    ],
+)
+def test_a_model_behind_its_flags_is_found(line: str) -> None:
+    draft = one(line)
+
+    assert draft.model.endswith("a/b")
+    assert draft.args[0] == ["--seed", "1"]
+    assert draft.untranslated == []
+    assert "a/b" not in repr(draft.args)
+
+
+def test_more_values_than_a_flag_takes_are_said() -> None:
+    draft = one("vllm serve a/b --max-model-len 4096 8192 --served-model-name x y")
+
+    assert (draft.context, draft.name, draft.aliases) == (4096, "x", ["y"])
+    assert draft.untranslated == ["--max-model-len: '8192' is one value too many"]
