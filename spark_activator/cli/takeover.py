@@ -68,7 +68,12 @@ class Mover:
         if self._dry:
             print(f"+ its VLLM_API_KEY would be the API key '{KEY_NAME}'")
         else:
-            name, new = key.keep(self._layout, KEY_NAME, secret)
+            try:
+                name, new = key.keep(self._layout, KEY_NAME, secret)
+            except UserError as error:
+                # All else does not depend on it, and a later run takes it over.
+                print(f"! its VLLM_API_KEY is not taken over: {error.message}")
+                return
             print(f"{'+' if new else '='} its VLLM_API_KEY is the API key '{name}'")
         if secret.endswith(_PLACEHOLDER):
             print("! this key is the one that was shipped, which everybody knows; for another:")
@@ -120,7 +125,7 @@ class Mover:
             )
         ]
         file = self._layout.host_file
-        before = files.read(file) or ""
+        before = _read(file) or ""
         try:
             after = hubs.with_caches(before, places, str(file))
         except FileProblems as error:
@@ -135,7 +140,7 @@ class Mover:
 
     def _write(self, taken: Taken) -> None:
         path = self._layout.owner_models / f"{taken.name}.yaml"
-        text, there = taken.text(), files.read(path)
+        text, there = taken.text(), _read(path)
         if there is not None and there != text:
             print(f"! {path} is there and stays as it is; the checkout would make it:")
             _show(there, text, str(path))
@@ -171,7 +176,7 @@ class Mover:
         if taken.image is None or taken.image[0] in load_images(self._layout)[0]:
             return
         file = self._layout.owner_images
-        before = files.read(file) or ""
+        before = _read(file) or ""
         end = "" if not before or before.endswith("\n") else "\n"
         self._replace(file, before, f"{before}{end}{taken.image_text()}")
 
@@ -187,6 +192,20 @@ class Mover:
                 files.write(backup, before)
                 print(f"  what it was before is in {backup}")
         files.write(file, after)
+
+
+def _read(path: Path) -> str | None:
+    """Read a file of the owner's; None where there is none.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    try:
+        return files.read(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: expected text in UTF-8") from None
 
 
 def _show(before: str, after: str, name: str) -> None:

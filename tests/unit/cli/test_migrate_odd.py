@@ -199,3 +199,43 @@ def test_anchors_within_themselves_are_a_sentence(
 
     assert machine.run("migrate", str(tree)) == 1
     assert "expected a compose file" in capsys.readouterr().err
+
+
+def test_another_key_of_that_name_stays_and_all_else_is_taken_over(
+    machine: Any, tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.run("migrate", str(tree))
+    (tree / ".env").write_text("VLLM_API_KEY=another-key-of-sixteen\n")
+    service(tree, command=[*words(), "--seed", "7"])
+    before = machine.layout.api_keys.read_text()
+    capsys.readouterr()
+
+    assert machine.run("migrate", str(tree)) == 0
+
+    assert machine.layout.api_keys.read_text() == before
+    assert "! its VLLM_API_KEY is not taken over: " in capsys.readouterr().out
+    assert keys(machine)["extra_args"] == ["--seed", "7"]
+
+
+@pytest.mark.parametrize("what", ["model", "host.yaml", "images.yaml"])
+@pytest.mark.parametrize("how", ["no text", "directory"])
+def test_a_file_of_the_owner_that_cannot_be_read_is_a_sentence(
+    what: str, how: str, machine: Any, tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service(tree, image="me/vllm:2", command=[*words(), "--seed", "7"])
+    path = {
+        "model": machine.layout.owner_models / f"{NAME}.yaml",
+        "host.yaml": machine.layout.host_file,
+        "images.yaml": machine.layout.owner_images,
+    }[what]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if how == "directory":
+        path.mkdir()
+    else:
+        path.write_bytes(b"\xff\xfe\x00")
+
+    assert machine.run("migrate", str(tree)) == 1
+
+    said = capsys.readouterr().err
+    assert str(path) in said
+    assert "Traceback" not in said
