@@ -170,11 +170,15 @@ def _switch_on(units: Units, name: str, socket: str) -> None:
 
 
 def first_start(layout: Layout, model: Model) -> str:
-    """Say how long the next start will take, and how that is known."""
+    """Say how far the start is, or how long the next one will take and how that is known."""
     from spark_activator.catalog import frozen
-    from spark_activator.cli import tables
+    from spark_activator.cli import models, tables
     from spark_activator.runner import history
 
+    state = models.read_state(layout, model.name)
+    if state is not None:
+        # What it takes is written to the history only when it has ended.
+        return f"it has been asked for already: {state.sentence()}"
     entries = history.read_last(layout.history(model.name))
     known = history.typical_start(entries, frozen.config_hash(model))
     if known is not None:
