@@ -20,6 +20,7 @@ RETURNING = frozenset({"always", "unless-stopped"})
 
 # It has the ports that containers publish.
 DOCKER_PROXY = "docker-proxy"
+NGINX = "nginx"
 SOCKETS = "systemctl list-sockets"
 
 MODEL_LABEL = "io.spark-activator.model"
@@ -65,7 +66,18 @@ def ports(facts: Facts) -> Iterator[Finding]:
         level: Level = "problem" if one.enabled else "note"
         # Of a model that is off nobody has to give way.
         yield Finding("ports", level, port_taken(one), free_port(one) if one.enabled else look(one))
-    if not taken:
+    # nginx that does not run is said by its own check.
+    silent = [one for one in facts.listeners if one.enabled and not one.addresses]
+    silent = [one for one in silent if one.owner != NGINX]
+    for one in silent:
+        yield Finding(
+            "ports",
+            "problem",
+            f"nobody listens on port {one.port} of '{one.owner}', which is switched on: "
+            "its socket has failed or was stopped",
+            f"sudo systemctl restart {socket_unit(one.owner)}",
+        )
+    if not taken and not silent:
         yield Finding("ports", "ok", f"{len(facts.listeners)} ports are ours or free")
 
 
@@ -96,7 +108,7 @@ def free_port(one: Listener) -> str:
         end = f"sudo systemctl stop {other.unit}"
     if not one.enabled:
         return end
-    unit = NGINX_SERVICE if one.owner == "nginx" else socket_unit(one.owner)
+    unit = NGINX_SERVICE if one.owner == NGINX else socket_unit(one.owner)
     return f"{end} && sudo systemctl restart {unit}"
 
 

@@ -40,7 +40,8 @@ GOOD = Facts(
     nginx_runs=True,
     listeners=(
         Listener("nginx", 8009, ("127.0.0.1",), ours=True, enabled=True),
-        Listener("mine", 18300, (), ours=False, enabled=True),
+        Listener("mine", 18300, ("127.0.0.1",), ours=True, enabled=True),
+        Listener("off", 18301, (), ours=False, enabled=False),
     ),
     keys=KeyFacts("/etc/keys", mode=0o640),
 )
@@ -120,6 +121,11 @@ BAD = {
     "port taken": (
         replace(GOOD, listeners=(Listener("mine", 18300, ("0.0.0.0",), ours=False, enabled=True),)),
         "ports", "problem", "port 18300 of 'mine'", "ss -ltnp",
+    ),
+    "socket that failed": (
+        replace(GOOD, listeners=(Listener("mine", 18300, (), ours=False, enabled=True),)),
+        "ports", "problem", "nobody listens on port 18300 of 'mine'",
+        "sudo systemctl restart spark-model@mine.socket",
     ),
     "port of a model that is off": (
         replace(GOOD, listeners=(Listener("x", 18301, ("::",), ours=False, enabled=False),)),
