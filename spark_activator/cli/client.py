@@ -68,6 +68,8 @@ def _enabled(layout: Layout, units: Units) -> Sequence[Model]:
         if (layout.markers / name).exists() or units.enabled(name):
             try:
                 found.append(models.load(layout, name))
+            except models.UnknownModel:
+                continue  # taken away since it was named
             except FileProblems as error:
                 print(f"# {name}: left out: {error.message}", file=sys.stderr)
     return found

@@ -118,9 +118,7 @@ def _examine(layout: Layout, units: Units, model: Model) -> None:
     if blocking:
         raise UserError(f"'{model.name}' cannot start: {blocking[0].says}", hint=blocking[0].mend)
     # Of a model that is off, the taken port is only a note to the doctor.
-    taken = port_taken(layout, units, model)
-    if taken:
-        raise UserError(taken, hint=f"sudo ss -ltnp 'sport = :{model.port}'")
+    _require_port(layout, units, model)
 
 
 def _concerns(finding: Finding, model: Model) -> bool:
@@ -131,13 +129,23 @@ def _blocks(finding: Finding, model: Model) -> bool:
     return finding.check == "docker" and model.image is not None
 
 
-def port_taken(layout: Layout, units: Units, model: Model) -> str:
-    """Say that another program listens on the port of *model*; empty where none does."""
-    from spark_activator.doctor import world
+def _require_port(layout: Layout, units: Units, model: Model) -> None:
+    """Insist that nobody else listens on the port of *model*."""
+    from spark_activator.doctor import serving, world
+    from spark_activator.doctor.facts import Listener
 
-    if model.port not in world.ports_in_use(layout) or units.listening(model.name):
-        return ""
-    return f"port {model.port} of '{model.name}' is taken by another program"
+    addresses = world.ports_in_use(layout).get(model.port)
+    if not addresses or units.listening(model.name):
+        return
+    taken = Listener(
+        model.name,
+        model.port,
+        tuple(addresses),
+        ours=False,
+        enabled=units.enabled(model.name),
+        holder=world.holder(layout, model.port),
+    )
+    raise UserError(serving.port_taken(taken), hint=serving.free_port(taken))
 
 
 def _write(layout: Layout, units: Units, catalog: Catalog, model: Model) -> None:
@@ -170,11 +178,15 @@ def _switch_on(units: Units, name: str, socket: str) -> None:
 
 
 def first_start(layout: Layout, model: Model) -> str:
-    """Say how long the next start will take, and how that is known."""
+    """Say how far the start is, or how long the next one will take and how that is known."""
     from spark_activator.catalog import frozen
-    from spark_activator.cli import tables
+    from spark_activator.cli import models, tables
     from spark_activator.runner import history
 
+    state = models.read_state(layout, model.name)
+    if state is not None:
+        # What it takes is written to the history only when it has ended.
+        return f"it has been asked for already: {state.sentence()}"
     entries = history.read_last(layout.history(model.name))
     known = history.typical_start(entries, frozen.config_hash(model))
     if known is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import time
@@ -17,6 +18,10 @@ from spark_activator.layout import Layout
 from spark_activator.runner import breaker, breaker_file, footprint, history
 from spark_activator.runner.footprint import Footprint
 from spark_activator.state import State
+
+
+class UnknownModel(UserError):
+    """There is no frozen model of that name, or no more: it may go while others are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +99,8 @@ def require(layout: Layout, name: str) -> None:
     """Insist that *name* is a model that was frozen.
 
     Raises:
-        UserError: It is none; the nearest names are in the hint, or what it was
-            replaced by.
+        UnknownModel: It is none; the nearest names are in the hint.
+        UserError: It was a model of the catalog once.
     """
     known = names(layout)
     if name in known:
@@ -103,7 +108,7 @@ def require(layout: Layout, name: str) -> None:
     refuse_retired(layout, name)
     near = difflib.get_close_matches(name, known, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else "see: spark-model list"
-    raise UserError(f"unknown model '{name}'", hint=hint)
+    raise UnknownModel(f"unknown model '{name}'", hint=hint)
 
 
 def refuse_retired(layout: Layout, name: str) -> None:
@@ -126,16 +131,29 @@ def load(layout: Layout, name: str) -> Model:
 
     Raises:
         FileProblems: It is broken.
-        UserError: There is none.
+        UnknownModel: There is none.
     """
     text = files.read(layout.frozen(name))
     if text is None:
-        raise UserError(f"unknown model '{name}'", hint="see: spark-model list")
+        raise UnknownModel(f"unknown model '{name}'", hint="see: spark-model list")
     return frozen.load(text, file=str(layout.frozen(name)))
 
 
+def look_at_all(layout: Layout, units: Units) -> list[Situation]:
+    """Look at every model that was frozen."""
+    found = []
+    for name in names(layout):
+        with contextlib.suppress(UnknownModel):  # taken away since it was named
+            found.append(look(layout, units, name))
+    return found
+
+
 def look(layout: Layout, units: Units, name: str) -> Situation:
-    """Look at *name*."""
+    """Look at *name*.
+
+    Raises:
+        UnknownModel: There is none.
+    """
     model, problem = None, ""
     try:
         model = load(layout, name)

@@ -11,7 +11,7 @@ from spark_activator.layout import Layout
 
 def run(layout: Layout, units: Units, *, as_json: bool) -> int:
     """Print it."""
-    situations = [models.look(layout, units, name) for name in models.names(layout)]
+    situations = models.look_at_all(layout, units)
     if as_json:
         print(json.dumps([situation.as_json() for situation in situations], indent=1))
         return 0

@@ -27,6 +27,8 @@ def run(layout: Layout) -> int:
     for name in models.names(layout):
         try:
             listed.append(models.load(layout, name))
+        except models.UnknownModel:
+            continue  # taken away since it was named; that has us started again
         except FileProblems as error:
             print(f"<4>{name}: left out: {error.message}", file=sys.stderr)
     listening = {model.name for model in listed if (layout.markers / model.name).exists()}

@@ -28,7 +28,7 @@ def run(layout: Layout, units: Units, *, name: str | None, as_json: bool) -> int
 
 
 def _everything(layout: Layout, units: Units, *, as_json: bool) -> int:
-    situations = [models.look(layout, units, name) for name in models.names(layout)]
+    situations = models.look_at_all(layout, units)
     if as_json:
         print(json.dumps([situation.as_json() for situation in situations], indent=1))
         return 0

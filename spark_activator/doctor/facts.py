@@ -75,6 +75,15 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that listens on a port; *unit* is its service, empty where it has none."""
+
+    program: str
+    pid: int
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Listener:
     """Who wants a port, and where it listens now.
 
@@ -83,6 +92,7 @@ class Listener:
         addresses: Where somebody listens on the port, as numbers.
         ours: Whether it is the unit of *owner* that does.
         enabled: Whether the unit is meant to.
+        holder: Who listens there instead; None where that is not seen.
     """
 
     owner: str
@@ -90,6 +100,7 @@ class Listener:
     addresses: tuple[str, ...]
     ours: bool
     enabled: bool
+    holder: Holder | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +134,13 @@ class Facts:
         stated: Models that a state file speaks of, and whose runner does not run.
         paused: Whether somebody has paused the GPU without an end.
         host_problem: What is wrong with host.yaml, empty where nothing is.
+        host_file: Where it lies.
     """
 
     run: str
     host: HostSettings = field(default_factory=HostSettings)
     host_problem: str = ""
+    host_file: str = ""
     docker: DockerFacts | None = None
     docker_error: str = ""
     gpu_nodes: tuple[str, ...] = ()

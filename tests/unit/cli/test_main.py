@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from spark_activator.cli import models
 from spark_activator.cli.logs import journalctl
 
 
@@ -116,6 +117,20 @@ def test_broken_frozen_model_is_left_out_of_the_routes(machine, capsys):
 
     assert "b: left out: " in capsys.readouterr().err
     assert list(json.loads(machine.layout.routes_file.read_text())["models"]) == ["a"]
+
+
+@pytest.mark.parametrize("command", [("routes",), ("list",), ("status",), ("client", "aider")])
+def test_model_that_is_taken_away_meanwhile_is_in_no_list(machine, monkeypatch, out, command):
+    machine.freeze("a")
+    machine.enable("a")
+    for name in ("a", "taken-away"):
+        (machine.layout.markers / name).touch()
+    # `apply` removed it after the folder had been read, and before its file was.
+    monkeypatch.setattr(models, "names", lambda layout: ["a", "taken-away"])
+
+    assert machine.run(*command) == 0
+
+    assert "taken-away" not in out()
 
 
 def test_logs_are_of_every_unit_and_of_the_container():

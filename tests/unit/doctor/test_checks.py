@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from spark_activator.catalog.host import Gpu, HostSettings
+from spark_activator.doctor import serving
 from spark_activator.doctor.checks import CHECKS, judge
 from spark_activator.doctor.facts import (
     GIB,
     Container,
     DockerFacts,
     Facts,
+    Holder,
     KeyFacts,
     Listener,
     Room,
@@ -38,7 +40,8 @@ GOOD = Facts(
     nginx_runs=True,
     listeners=(
         Listener("nginx", 8009, ("127.0.0.1",), ours=True, enabled=True),
-        Listener("mine", 18300, (), ours=False, enabled=True),
+        Listener("mine", 18300, ("127.0.0.1",), ours=True, enabled=True),
+        Listener("off", 18301, (), ours=False, enabled=False),
     ),
     keys=KeyFacts("/etc/keys", mode=0o640),
 )
@@ -119,13 +122,18 @@ BAD = {
         replace(GOOD, listeners=(Listener("mine", 18300, ("0.0.0.0",), ours=False, enabled=True),)),
         "ports", "problem", "port 18300 of 'mine'", "ss -ltnp",
     ),
+    "socket that failed": (
+        replace(GOOD, listeners=(Listener("mine", 18300, (), ours=False, enabled=True),)),
+        "ports", "problem", "nobody listens on port 18300 of 'mine'",
+        "sudo systemctl restart spark-model@mine.socket",
+    ),
     "port of a model that is off": (
         replace(GOOD, listeners=(Listener("x", 18301, ("::",), ours=False, enabled=False),)),
         "ports", "note", "port 18301", "ss -ltnp",
     ),
     "seed runs": (
         containers(Container("vllm-qwen", running=True)), "seed",
-        "problem", "vllm-qwen", "docker update --restart=no vllm-qwen && docker stop vllm-qwen",
+        "problem", "vllm-qwen", "sudo docker update --restart=no vllm-qwen && sudo docker stop",
     ),
     "seed comes back": (
         containers(Container("waker", running=False, labels=COMPOSE, restart="unless-stopped")),
@@ -133,7 +141,7 @@ BAD = {
     ),
     "seed left": (
         containers(Container("vllm-old", running=False)), "seed",
-        "note", "stopped", "docker rm vllm-old",
+        "note", "stopped", "sudo docker rm vllm-old",
     ),
     "container without a lease": (
         containers(Container("spark-mine", running=True, labels=OURS)), "stale",
@@ -144,8 +152,8 @@ BAD = {
     ),
     "paused": (replace(GOOD, paused=True), "stale", "note", "paused", "spark-model resume"),
     "host.yaml": (
-        replace(GOOD, host_problem="host.yaml: gpu: wrong"), "access",
-        "problem", "gpu: wrong", "spark-model check",
+        replace(GOOD, host_problem="host.yaml: gpu: wrong", host_file="/etc/host.yaml"), "access",
+        "problem", "gpu: wrong", "sudoedit /etc/host.yaml && sudo spark-model apply",
     ),
     "keys not readable": (
         replace(GOOD, keys=KeyFacts("k", readable=False)), "access", "note", "root", "sudo",
@@ -156,7 +164,7 @@ BAD = {
     ),
     "broken key": (
         replace(GOOD, keys=KeyFacts("k", 1, wrong=(3,), mode=0o640)), "access",
-        "problem", "nothing: 3", "key list",
+        "problem", "nothing: 3", "sudoedit k",
     ),
     "exposed": (
         replace(GOOD, listeners=(Listener("nginx", 8009, ("0.0.0.0",), ours=True, enabled=True),)),
@@ -178,6 +186,44 @@ def test_bad_machine_is_told_what_and_how(case: str) -> None:
     assert found[0] == level
     assert words in found[1]
     assert mend in found[2]
+
+
+@pytest.mark.parametrize(
+    ("holder", "enabled", "who", "mend"),
+    [
+        (Holder("nc", 7), True, "nc (process 7)", "sudo kill 7 && sudo systemctl restart"),
+        (Holder("nc", 7), False, "nc (process 7)", "sudo kill 7"),
+        (
+            Holder("python3", 7, "web.service"), True, "python3 (process 7 of web.service)",
+            "sudo systemctl stop web.service && sudo systemctl restart spark-model@mine.socket",
+        ),
+        (
+            Holder("docker-proxy", 7, "docker.service"), False, "docker-proxy",
+            "sudo docker stop $(sudo docker ps -q --filter publish=18300)",
+        ),
+        (Holder("systemd", 1), True, "systemd (process 1)", "systemctl list-sockets"),
+        (None, True, "another program", "sudo ss -ltnp"),
+    ],
+)  # fmt: skip
+def test_who_has_a_port_is_named_and_ended(
+    holder: Holder | None, enabled: bool, who: str, mend: str
+) -> None:
+    taken = Listener("mine", 18300, ("0.0.0.0",), ours=False, enabled=enabled, holder=holder)
+
+    _, says, mends = said(replace(GOOD, listeners=(taken,)), "ports")
+
+    assert f"taken by {who}" in says
+    assert serving.free_port(taken).startswith(mend)
+    # A model that is off does not need it.
+    assert mends == (serving.free_port(taken) if enabled else serving.look(taken))
+
+
+def test_port_of_nginx_is_given_back_to_nginx() -> None:
+    taken = Listener("nginx", 8009, ("0.0.0.0",), False, True, Holder("nc", 7))
+
+    mend = said(replace(GOOD, listeners=(taken,)), "ports")[2]
+
+    assert mend == "sudo kill 7 && sudo systemctl restart spark-nginx.service"
 
 
 def test_every_check_has_a_bad_case() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from spark_activator.catalog import frozen
 from spark_activator.catalog.model import Engine, Model, Source
-from spark_activator.doctor import checks, containers, world
+from spark_activator.doctor import checks, containers, holders, world
+from spark_activator.doctor.facts import Holder
 from spark_activator.layout import Layout
 
 DRIVER = """NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  580.95.05  Release Build
@@ -67,7 +68,33 @@ def test_port_that_somebody_has_is_found_and_its_owner_named(layout: Layout) -> 
         found = checks.examine(layout, NoUnits())
 
     says = [finding.says for finding in found if finding.check == "ports"]
-    assert any(f"port {port} of 'mine' is taken" in sentence for sentence in says)
+    words = f"port {port} of 'mine' is taken by {own_name()} (process {os.getpid()}"
+    assert any(words in sentence for sentence in says), says
+
+
+def own_name() -> str:
+    return Path("/proc/self/comm").read_text().strip()
+
+
+def test_holder_of_a_port_is_a_service_or_whoever_is_not_systemd(tmp_path: Path) -> None:
+    def process(pid: int, name: str, cgroup: str, inode: str) -> None:
+        (tmp_path / f"{pid}/fd").mkdir(parents=True)
+        (tmp_path / f"{pid}/comm").write_text(f"{name}\n")
+        (tmp_path / f"{pid}/cgroup").write_text(f"0::{cgroup}\n")
+        (tmp_path / f"{pid}/fd/3").symlink_to(f"socket:[{inode}]")
+
+    process(1, "systemd", "/init.scope", "77")
+    process(20, "web", "/system.slice/web.service", "77")
+    process(30, "mine", "/user.slice/user-1.slice/user@1.service/app.slice/a.service", "78")
+    process(1000, "systemd", "/user.slice/user-1.slice/user@1.service/init.scope", "79")
+
+    def found(inode: str) -> Holder | None:
+        return holders.holder(tmp_path, iter([["0:", *["x"] * 8, inode]]))
+
+    assert found("77") == Holder("web", 20, "web.service")
+    # Root's systemctl does not stop the services of a user.
+    assert found("78") == Holder("mine", 30)
+    assert found("80") is None
 
 
 def test_lease_is_seen_without_touching_its_lock(layout: Layout) -> None:
@@ -130,4 +157,4 @@ def test_broken_host_settings_are_a_problem_of_access(layout: Layout) -> None:
 
     found = checks.examine(layout, NoUnits())
 
-    assert any("gpu" in one.says and one.mend == "spark-model check" for one in found)
+    assert any("gpu" in one.says and one.mend.startswith("sudoedit") for one in found)

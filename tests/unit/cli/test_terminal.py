@@ -1,0 +1,196 @@
+"""`chat` and `pull` at a terminal: what is asked for is typed there, and Ctrl-C ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+SECRET = "sk-spark-secret"
+
+
+class Slow(http.server.BaseHTTPRequestHandler):
+    """Wants a key, says one word, and no more until the client leaves."""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        given = self.headers.get("Authorization")
+        if self.server.key and given != f"Bearer {self.server.key}":
+            error = {"error": {"message": "an API key is needed", "code": "invalid_api_key"}}
+            self.answer(401, json.dumps(error))
+            return
+        question = json.loads(body)["messages"][-1]["content"]
+        word = {"choices": [{"delta": {"content": f"word of {question}"}}]}
+        self.answer(200, "" if question == "silence" else f"data: {json.dumps(word)}\n\n")
+        if question == "end":
+            self.wfile.write(b"data: [DONE]\n\n")
+            return
+        self.server.waits.set()
+        # Ends when the other side does, by a reset where it had not read all.
+        with contextlib.suppress(ConnectionResetError):
+            self.connection.recv(1)
+        self.server.left.set()
+
+    def answer(self, status: int, text: str) -> None:
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(text.encode())
+        self.wfile.flush()
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(machine):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    server.key, server.left, server.waits = "", threading.Event(), threading.Event()
+    machine.freeze("mine", port=server.server_address[1], context=4096)
+    (machine.layout.markers / "mine").touch()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class Terminal:
+    """A command in a session of its own, with a terminal that somebody types at."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._outer, inner = pty.openpty()
+        # Whoever runs the tests may ignore SIGINT, and children inherit that.
+        words = ["setsid", "--ctty", "--wait", "env", "--default-signal=INT", sys.executable]
+        self._process = subprocess.Popen(
+            [*words, "-m", "spark_activator", *arguments],
+            env=os.environ | {"TERM": "dumb"}, stdin=inner, stdout=inner, stderr=inner,
+        )  # fmt: skip
+        os.close(inner)
+        self.said = ""
+        self._read_to = 0
+
+    def type(self, text: str) -> None:
+        os.write(self._outer, text.encode())
+
+    def wait_for(self, text: str) -> None:
+        """Read until *text* comes after what was waited for last."""
+        while (at := self.said.find(text, self._read_to)) < 0:
+            piece = self._read()
+            assert piece, f"ended without {text!r}: {self.said!r}"
+            self.said += piece
+        self._read_to = at + len(text)
+
+    def end(self) -> int:
+        while piece := self._read():
+            self.said += piece
+        return self._process.wait(10)
+
+    def _read(self) -> str:
+        try:
+            return os.read(self._outer, 4096).decode(errors="replace")
+        except OSError:  # what Linux says when the other side has ended
+            return ""
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+        os.close(self._outer)
+
+
+def test_ctrl_c_ends_an_answer_and_the_conversation_goes_on(server) -> None:
+    with Terminal("chat", "mine") as terminal:
+        terminal.wait_for("> ")
+        terminal.type("long\n")
+        terminal.wait_for("word of long")
+        terminal.type("\x03")
+        terminal.wait_for("> ")
+        # The engine does not work for nobody.
+        assert server.left.wait(5)
+        terminal.type("end\n")
+        terminal.wait_for("word of end")
+        terminal.wait_for("> ")
+        terminal.type("\x04")
+        assert terminal.end() == 0
+    assert "Traceback" not in terminal.said
+
+
+def test_ctrl_c_before_the_first_word_ends_the_wait(server) -> None:
+    with Terminal("chat", "mine") as terminal:
+        terminal.wait_for("> ")
+        terminal.type("silence\n")
+        assert server.waits.wait(5)
+        terminal.type("\x03")
+        terminal.wait_for("> ")
+        assert server.left.wait(5)
+        terminal.type("\x04")
+        assert terminal.end() == 0
+    assert "Traceback" not in terminal.said
+
+
+def test_ctrl_c_ends_a_single_question_as_a_signal_does(server) -> None:
+    with Terminal("chat", "mine", "long") as terminal:
+        terminal.wait_for("word of long")
+        terminal.type("\x03")
+        assert terminal.end() == 130
+    assert "Traceback" not in terminal.said
+
+
+def test_key_is_asked_for_once_and_not_shown(server) -> None:
+    server.key = SECRET
+    with Terminal("chat", "mine") as terminal:
+        terminal.wait_for("> ")
+        terminal.type("end\n")
+        terminal.wait_for("API key: ")
+        terminal.type(f"{SECRET}\n")
+        terminal.wait_for("word of end")
+        terminal.wait_for("> ")
+        terminal.type("end\n")
+        terminal.wait_for("word of end")
+        terminal.wait_for("> ")
+        terminal.type("\x04")
+        assert terminal.end() == 0
+    assert SECRET not in terminal.said
+    assert terminal.said.count("API key: ") == 1
+
+
+def test_wrong_key_is_said_and_asked_for_again(server) -> None:
+    server.key = SECRET
+    with Terminal("chat", "mine") as terminal:
+        terminal.wait_for("> ")
+        terminal.type("end\n")
+        terminal.wait_for("API key: ")
+        terminal.type("wrong\n")
+        terminal.wait_for("invalid_api_key")
+        terminal.wait_for("> ")
+        terminal.type("end\n")
+        terminal.wait_for("API key: ")
+        terminal.type(f"{SECRET}\n")
+        terminal.wait_for("word of end")
+        terminal.type("\x04")
+        assert terminal.end() == 0
+
+
+def test_ctrl_c_at_the_question_for_a_key(server) -> None:
+    server.key = SECRET
+    with Terminal("chat", "mine") as terminal:
+        terminal.wait_for("> ")
+        terminal.type("end\n")
+        terminal.wait_for("API key: ")
+        terminal.type("\x03")
+        terminal.wait_for("> ")
+        terminal.type("\x04")
+        assert terminal.end() == 0
+    assert "Traceback" not in terminal.said
