@@ -70,6 +70,8 @@ def problems(draft: Draft) -> Sequence[Problem]:
         "!!python/object:os.system vllm",
         "a: &a [*a]",
         "\x00vllm serve a",
+        '{"services": {"a": {"command": "vllm serve a", "environment": {"A": "\\ud87a\\udfe1"}}}}',
+        '{"services": {"a": {"command": "vllm serve a", "environment": {"A": "\\ud87a"}}}}',
         "vllm serve a --x \x1b[31m --y \x85 --z \u2028",
     ],
 )  # fmt: skip
