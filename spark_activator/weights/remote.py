@@ -30,7 +30,11 @@ Take = Callable[[bytes, bool], None]
 
 
 class NoAccess(UserError):
-    """The hub does not show it to us: a token may help."""
+    """The hub does not show it to us: a token may help.  Its hint ends in 'give a token'."""
+
+    def with_way(self, way: str) -> NoAccess:
+        """Return it with the *way* in which the command that was typed is given a token."""
+        return NoAccess(self.message, hint=f"{self.hint}: {way}")
 
 
 class CutError(Exception):
@@ -139,8 +143,7 @@ def _refused(
     if isinstance(error, errors.GatedRepoError):
         return NoAccess(
             f"'{repository}' is gated: its owner gives it to those who accept its terms",
-            hint=f"accept them at {_page(repository)}, and give a token of that account "
-            "(spark-model pull NAME --token-file FILE)",
+            hint=f"accept them at {_page(repository)} with an account, and give a token of it",
         )
     if isinstance(error, errors.RepositoryNotFoundError) or status in (401, 403):
         return _not_found(repository, token)
@@ -153,11 +156,11 @@ def _not_found(repository: str, token: str | None) -> NoAccess:
     if token:
         return NoAccess(
             f"there is no '{repository}' on the hub, or the token may not read it",
-            hint=f"look at {_page(repository)} with the token's account",
+            hint=f"look at {_page(repository)} with the token's account, or give another token",
         )
     return NoAccess(
         f"there is no '{repository}' on the hub, or it is private",
-        hint="if it is private, give a token: spark-model pull NAME --token-file FILE",
+        hint="if it is private, give a token",
     )
 
 

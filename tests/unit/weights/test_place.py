@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spark_activator.cli.pull import read_token
+from spark_activator.cli import hub_token
 from spark_activator.errors import UserError
 from spark_activator.weights import download, inventory, place
 from spark_activator.weights.progress import Progress
@@ -72,7 +72,7 @@ def test_what_is_no_token_is_refused_and_not_shown(tmp_path: Path, text: str) ->
     (tmp_path / "token").write_text(text)
 
     with pytest.raises(UserError, match="expected a token") as refused:
-        read_token(str(tmp_path / "token"))
+        hub_token.read(str(tmp_path / "token"))
 
     assert "two words" not in refused.value.message
 
@@ -80,10 +80,10 @@ def test_what_is_no_token_is_refused_and_not_shown(tmp_path: Path, text: str) ->
 def test_token_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("hf_abc\n")
 
-    assert read_token(str(tmp_path / "token")) == "hf_abc"
-    assert read_token(None) is None
+    assert hub_token.read(str(tmp_path / "token")) == "hf_abc"
+    assert hub_token.read(None) is None
     with pytest.raises(UserError, match="No such file"):
-        read_token(str(tmp_path / "none"))
+        hub_token.read(str(tmp_path / "none"))
 
 
 def test_progress_is_lines_where_nobody_looks() -> None:
