@@ -54,7 +54,7 @@ def _run(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
 def _weights(entries: Iterable[Stored]) -> None:
     rows = [
         (
-            entry.repository + (" (not whole)" if entry.partial else ""),
+            entry.repository + _state(entry),
             _size(entry.size),
             ", ".join(entry.users) or NOBODY,
             entry.place,
@@ -65,6 +65,12 @@ def _weights(entries: Iterable[Stored]) -> None:
         print(table(("WEIGHTS", "SIZE", "MODELS", "CACHE"), rows))
     else:
         print("no weights in any hub cache")
+
+
+def _state(entry: Stored) -> str:
+    if entry.half_deleted:
+        return " (half deleted)"
+    return " (not whole)" if entry.partial else ""
 
 
 def _images(docker_host: str | None, used: dict[Image, list[str]]) -> dict[str, str]:
@@ -153,7 +159,8 @@ def _hints(entries: Iterable[Stored]) -> None:
         total = sum(entry.size or 0 for entry in orphans)
         print(f"\nno model uses {_size(total)} of weights; to delete them:")
         for entry in orphans:
-            print(f"    rm -r {shlex.quote(str(entry.path))}")
+            mine = os.access(entry.place, os.W_OK)
+            print(f"    {'' if mine else 'sudo '}rm -r {shlex.quote(str(entry.path))}")
     for entry in entries:
         if entry.partial and entry.users:
             print(f"\n{entry.repository} is not whole (run: spark-model pull {entry.users[0]})")
