@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from spark_activator.errors import UserError
 from spark_activator.weights.choice import RemoteFile
+from spark_activator.weights.hangup import Hangup
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -76,8 +77,16 @@ def listing(repository: str, revision: str | None, token: str | None) -> Listing
     return Listing(repository, info.sha, files)
 
 
-def download(found: Listing, file: RemoteFile, token: str | None, start: int, take: Take) -> None:
-    """Hand the bytes of *file* from *start* on to *take*.
+def download(
+    found: Listing,
+    file: RemoteFile,
+    token: str | None,
+    start: int,
+    take: Take,
+    *,
+    hangup: Hangup | None = None,
+) -> None:
+    """Hand the bytes of *file* from *start* on to *take*, until *hangup* cuts it.
 
     Raises:
         CutError: The connection broke.
@@ -99,9 +108,11 @@ def download(found: Listing, file: RemoteFile, token: str | None, start: int, ta
     ):
         hf_raise_for_status(response)
         first = response.status_code != 206
-        for piece in response.iter_raw():
-            take(piece, first)
-            first = False
+        connection = response.extensions["network_stream"].get_extra_info("socket")
+        with (hangup or Hangup()).reaches(connection):
+            for piece in response.iter_raw():
+                take(piece, first)
+                first = False
 
 
 @contextmanager

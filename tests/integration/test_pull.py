@@ -213,6 +213,24 @@ def test_interrupted_download_goes_on_and_until_then_counts_as_missing(machine: 
     assert machine.is_whole()
 
 
+def test_interrupt_does_not_wait_for_a_silent_hub(machine: Machine) -> None:
+    # Who stops a download often does so since nothing comes any more.
+    held = 2 << 20
+    machine.hub.hold_at[SHARDS[0]] = held
+    digest = machine.hub.repos[NAME].digest(SHARDS[0])
+    growing = machine.own / f"models--acme--tiny/blobs/{digest}.incomplete"
+    with machine.start("pull", "tiny") as process:
+        assert machine.hub.held.wait(20)
+        # All but what is in a buffer: now it waits for more.
+        until(lambda: growing.exists() and growing.stat().st_size > held - (128 << 10))
+        process.send_signal(signal.SIGINT)
+        # The hub stays silent for longer than this.
+        _, err = process.communicate(timeout=10)
+
+    assert process.returncode == 130
+    assert "go on: spark-model pull tiny" in err
+
+
 def test_what_has_another_hash_is_thrown_away(machine: Machine) -> None:
     machine.hub.wrong.add(SHARDS[1])
 
