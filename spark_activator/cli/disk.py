@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,7 @@ def _run(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
     images = _images(host.docker_host, used)
     _caches(layout.state / "cache", images)
     _free({*places, str(layout.state)})
-    _hints(entries)
+    _hints(entries, wanted.unreadable(layout, catalog))
     return 0
 
 
@@ -152,8 +152,10 @@ def _free(places: Iterable[str]) -> None:
     print("\n" + table(("DISK OF", "FREE", "OF"), list(seen.values())))
 
 
-def _hints(entries: Iterable[Stored]) -> None:
-    entries = list(entries)
+def _hints(entries: Sequence[Stored], unreadable: Sequence[str]) -> None:
+    if unreadable:
+        names = ", ".join(unreadable)
+        print(f"\nwhat {names} would use is not known: problems in the file (spark-model check)")
     orphans = [entry for entry in entries if not entry.users and entry.size]
     if orphans:
         total = sum(entry.size or 0 for entry in orphans)

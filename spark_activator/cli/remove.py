@@ -44,6 +44,8 @@ def _run(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
         _refuse(name, wanted.find(layout, catalog, name))
     freeze.require_rights(layout, units, command=f"remove {name}")
     entries = _weights(layout, catalog, name)
+    if arguments.weights:
+        _require_users_known(layout, catalog, name)
     going = [entry for entry in entries if arguments.weights and not _others(entry, name)]
     if going and not arguments.yes:
         _confirm(name, going)
@@ -113,6 +115,17 @@ def _weights(layout: Layout, catalog: Catalog, name: str) -> list[Stored]:
     used = inventory.users(wanted.all_models(layout, catalog))
     places = hub.places(load_host(layout).hub_caches, layout.hub_cache)
     return [entry for entry in inventory.stored(places, used) if name in entry.users]
+
+
+def _require_users_known(layout: Layout, catalog: Catalog, name: str) -> None:
+    from spark_activator.cli import wanted
+
+    broken = [other for other in wanted.unreadable(layout, catalog) if other != name]
+    if broken:
+        raise UserError(
+            f"the weights may be those of {', '.join(broken)} too, whose files have problems",
+            hint="mend them (see: spark-model check), or leave out --weights",
+        )
 
 
 def _others(entry: Stored, name: str) -> Sequence[str]:

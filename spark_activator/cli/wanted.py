@@ -48,3 +48,8 @@ def all_models(layout: Layout, catalog: Catalog) -> list[Model]:
         with contextlib.suppress(UserError):
             found.append(models.load(layout, name))
     return found
+
+
+def unreadable(layout: Layout, catalog: Catalog) -> list[str]:
+    """Name the models of which nobody knows what they use: a broken file, and none frozen."""
+    return sorted({*catalog.files} - {*catalog.models} - {*models.names(layout)})

@@ -134,6 +134,21 @@ def test_alias_is_not_taken_for_the_name(machine, calls, capsys):
     assert root.exists()
 
 
+def test_weights_that_a_broken_file_may_name_stay(machine, calls, out, capsys):
+    model_of_vllm(machine, "m")
+    path = model_of_vllm(machine, "n", **OTHER)
+    path.write_text(path.read_text() + "memorry: 1GiB\n")
+    root = weights(machine)
+
+    assert machine.run("remove", "m", "--weights", "--yes") == 1
+
+    assert "may be those of n too" in capsys.readouterr().err
+    assert root.exists()
+    assert calls.read_text() == ""
+    assert machine.run("disk") == 0
+    assert "what n would use is not known" in out()
+
+
 def test_what_an_interrupted_deletion_left_is_shown(machine, out):
     model_of_vllm(machine, "m")
     root = weights(machine)
