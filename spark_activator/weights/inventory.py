@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import stat
@@ -64,7 +65,7 @@ def delete(entry: Stored) -> int:
     """Delete *entry* from its cache; return the bytes that this freed.
 
     Raises:
-        UserError: It cannot be deleted.
+        UserError: It cannot be deleted, or is just being downloaded.
     """
     path = entry.path
     aside = path.with_name(f"{ASIDE}{path.name}.{os.getpid()}")
@@ -72,6 +73,7 @@ def delete(entry: Stored) -> int:
     try:
         if path.is_symlink():
             raise UserError(f"{path} is a link, which stays", hint="remove by hand what it names")
+        _require_no_download(path)
         freed = size(path)
         # Away by name first: nobody finds half of it.
         path.rename(aside)
@@ -102,6 +104,19 @@ def size(path: Path) -> int:
                     seen.add((facts.st_dev, facts.st_ino))
                     total += facts.st_blocks * 512
     return total
+
+
+def _require_no_download(path: Path) -> None:
+    for growing in path.glob("blobs/*.incomplete"):
+        with growing.open("rb") as stream:
+            try:
+                # Downloads have it to themselves while they write.
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(
+                    f"{path} stays: a download into it is running",
+                    hint="end it, and run this again",
+                ) from error
 
 
 def _one(place: str, name: str, used: Mapping[str, tuple[str, ...]]) -> Stored:

@@ -1,6 +1,7 @@
 """Which cache is written to, and whether it has room."""
 
 import errno
+import fcntl
 import io
 import os
 import types
@@ -119,3 +120,20 @@ def test_sizes_count_content_once_and_follow_no_links(tmp_path: Path) -> None:
     assert (entry.repository, entry.users, entry.partial) == ("a/b", ("m",), False)
     assert entry.size is not None
     assert 100_000 <= entry.size < 120_000
+
+
+def test_what_is_just_being_downloaded_is_not_deleted(tmp_path: Path) -> None:
+    blobs = tmp_path / "models--a--b/blobs"
+    blobs.mkdir(parents=True)
+    growing = blobs / "x.incomplete"
+    growing.write_bytes(b"x")
+    [entry] = inventory.stored([str(tmp_path)], {})
+
+    with growing.open("rb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="a download into it is running"):
+            inventory.delete(entry)
+    assert growing.exists()
+
+    inventory.delete(entry)
+    assert list(tmp_path.iterdir()) == []
