@@ -48,7 +48,7 @@ def _run(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
     name: str = arguments.name
     catalog = load_catalog(layout)
     model = _wanted(layout, catalog, name)
-    freeze.require_rights(layout, units, command=f"enable {name}")
+    freeze.require_rights(layout, units, command=f"enable {name}", can_try=False)
     _examine(layout, units, model)
     if model.image is not None:
         image.ensure(layout, model.image.name)

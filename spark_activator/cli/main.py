@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -67,6 +68,13 @@ def _run(arguments: argparse.Namespace) -> int:
             f"{error.filename}: permission denied",
             hint="use sudo; or, to look and stop, join the group: "
             "sudo usermod -aG spark-activator USER, and log in again",
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            os.strerror(error.errno).lower(),
+            hint="make room, see: df -h and spark-model disk",
         ) from error
 
 

@@ -42,7 +42,7 @@ def _run(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
     frozen = models.names(layout)
     if name not in catalog.files and name not in frozen:
         _refuse(name, wanted.find(layout, catalog, name))
-    freeze.require_rights(layout, units, command=f"remove {name}")
+    freeze.require_rights(layout, units, command=f"remove {name}", can_try=False)
     entries = _weights(layout, catalog, name)
     if arguments.weights:
         _require_users_known(layout, catalog, name)
