@@ -8,6 +8,7 @@ only waits has neither.
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -53,7 +54,7 @@ def each_aside(items: Callable[[], Generator[T, None, None]]) -> Generator[T, No
         else:
             said.put(None)
 
-    threading.Thread(target=read, daemon=True).start()
+    _start(threading.Thread(target=read, daemon=True))
     try:
         while (told := said.get()) is not None:
             if isinstance(told, Exception):
@@ -61,3 +62,12 @@ def each_aside(items: Callable[[], Generator[T, None, None]]) -> Generator[T, No
             yield told[0]
     finally:
         enough.set()
+
+
+def _start(thread: threading.Thread) -> None:
+    # That takes locks too.  The thread goes on without the signal: it is for who waits.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        thread.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
