@@ -12,10 +12,13 @@ import signal
 import threading
 from collections.abc import Callable, Generator
 from contextlib import closing
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 T = TypeVar("T")
+
+# Seconds.  A signal between Python's look for signals and the wait does not end the wait.
+LOOK = 0.5
 
 
 def aside(act: Callable[[], T]) -> T:
@@ -56,7 +59,13 @@ def each_aside(items: Callable[[], Generator[T, None, None]]) -> Generator[T, No
 
     _start(threading.Thread(target=read, daemon=True))
     try:
-        while (told := said.get()) is not None:
+        while True:
+            try:
+                told = said.get(timeout=LOOK)
+            except Empty:
+                continue
+            if told is None:
+                return
             if isinstance(told, Exception):
                 raise told
             yield told[0]
