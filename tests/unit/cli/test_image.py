@@ -168,8 +168,7 @@ def test_no_docker_at_all(machine, capsys: pytest.CaptureFixture[str]) -> None:
 def test_ctrl_c_ends_the_pull(machine, docker: FakeDocker) -> None:
     docker.events = LAYERS[:4]
     docker.holds.clear()
-    # Whoever runs the tests in the background has Ctrl-C ignored, and so would this.
-    with pulling("signal.signal(signal.SIGINT, signal.default_int_handler)") as child:
+    with pulling() as child:
         assert docker.said.wait(15)
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=10)
@@ -191,8 +190,6 @@ def test_ctrl_c_while_a_library_holds_a_lock_ends_the_pull(machine, docker: Fake
 
 
 LEAVING_THE_POOL = """
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 class Door(threading.Condition):
     def __exit__(self, *reason):
         if asked:
@@ -213,7 +210,7 @@ queue.LifoQueue.__init__, image_docker.Docker.pull = pool, pull
 
 
 @contextmanager
-def pulling(before: str) -> Iterator[subprocess.Popen[str]]:
+def pulling(before: str = "") -> Iterator[subprocess.Popen[str]]:
     """A process that pulls `night`, after the statements of *before*."""
     code = (
         "import os, queue, signal, sys, threading\n"
