@@ -120,12 +120,21 @@ class Unit(threading.Thread):
 
     def stop(self) -> None:
         """`systemctl stop` of socket and service."""
-        self.stopped = True
-        os.write(self._wake, b"x")
-        if self.is_alive():
+        self.begin_stop()
+        self.finish_stop()
+
+    def begin_stop(self) -> None:
+        """Tell it to end."""
+        with self._lock:
+            self.stopped = True
             process = self.process
-            if process is not None and process.poll() is None:
-                process.terminate()
+        os.write(self._wake, b"x")
+        if process is not None and process.poll() is None:
+            process.terminate()
+
+    def finish_stop(self) -> None:
+        """Wait until it has ended, and close all that it had."""
+        if self.is_alive():
             self.join(60)
         self._drop_store()
         self._listener.close()
@@ -135,7 +144,10 @@ class Unit(threading.Thread):
 
     def _serve_once(self) -> bool:
         """Run the service until it ends; True when it has to be restarted."""
-        self._start()
+        with self._lock:
+            if self.stopped:
+                return False
+            self._start()
         assert self.process is not None
         pidfd = os.pidfd_open(self.process.pid)
         while True:
@@ -307,8 +319,13 @@ class World:
     def close(self) -> None:
         for activator in self.activators:
             activator.close()
-        for unit in (*self.units.values(), *self.engines.values()):
-            unit.stop()
+        # Each of them, also where the time of the test is over in the middle.
+        with contextlib.ExitStack() as ends:
+            for units in (self.engines, self.units):
+                for unit in units.values():
+                    ends.callback(unit.finish_stop)
+                for unit in units.values():
+                    ends.callback(unit.begin_stop)
 
     def logs(self) -> str:
         return "\n".join(f"--- {f.name}\n{f.read_text()}" for f in sorted(self.root.glob("*.log")))

@@ -219,6 +219,8 @@ def test_reject_refuses_where_a_busy_model_would_have_to_go(world: World) -> Non
     assert (refusal.code, refusal.holder) == ("gpu_busy", "a")
     assert "'a'" in refusal.message
     a.say(Busy(0, held=0))
+    # Who comes before that is known is refused again.
+    until(lambda: lease(world, "a")["in_flight"] == 0)
     b = come(world, "b")
     give_way(a)
     b.wait(Ready)
