@@ -25,6 +25,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fake_proc import GIB, FakeProc
+
 from spark_activator.catalog import frozen
 from spark_activator.catalog.host import HostSettings
 from spark_activator.catalog.model import Engine, Image, Model, Source, Timeouts
@@ -45,6 +47,8 @@ RESTART_AFTER = 0.1
 # Without a measure a switch is taken to cost 5 minutes: with this 3 s, so that an
 # idle model goes after 0.75 s and a busy one after 9 s.
 PACE = 0.01
+# Bytes that the machine of a world has, none of them taken.
+TOTAL = 128 * GIB
 # `python -I` does not see the checkout: what systemd runs is an installation.
 ROOT = str(Path(__file__).resolve().parent.parent)
 
@@ -242,7 +246,12 @@ class World:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.layout = Layout(root / "etc", root / "var", root / "run", root / "share")
+        # Runners wait for what an engine took to come back, and what other tests take
+        # of this machine meanwhile would be waited for as well.
+        self.memory = FakeProc(root / "kernel", TOTAL)
+        self.layout = Layout(
+            root / "etc", root / "var", root / "run", root / "share", proc=self.memory.root
+        )
         self.units: dict[str, Unit] = {}
         self.engines: dict[str, Unit] = {}
         self.activators: list[Activator] = []

@@ -8,7 +8,6 @@ import pytest
 import trio
 from activator_process import NAME, ScriptedRunner, Stage, TinyEngine, answer_ok, ready_script
 
-
 HERE = Path(__file__).parent
 # Seconds.  They start processes, a dozen some of them, which takes the longer the more
 # runs beside them; what a test waits for has limits of its own, which say what did not come.
