@@ -40,9 +40,8 @@ from spark_activator.layout import Layout
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and say the exit status."""
-    arguments = _parser().parse_args(argv)
     try:
-        return _run(arguments)
+        return _run(_parser().parse_args(argv))
     except SparkError as error:
         hint = f" (hint: {error.hint})" if error.hint else ""
         print(f"spark-model: {error.message}{hint}", file=sys.stderr)

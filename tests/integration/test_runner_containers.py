@@ -84,7 +84,7 @@ def test_runner_killed_while_serving_adopts_its_container(world: World, name: st
 
 @pytest.mark.slow
 def test_runner_killed_while_loading_adopts_what_loads(world: World, name: str) -> None:
-    unit = world.runner(container_model(name, "--load-time", "3"))
+    unit = world.runner(container_model(name, "--load-time", "6"))
     activator = Activator(world, name)
     activator.say(Busy(1))
     while (line := activator.hear()) and getattr(line, "phase", "") != "weights":

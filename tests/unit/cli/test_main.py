@@ -11,6 +11,7 @@ import pytest
 
 from spark_activator.cli import files, models
 from spark_activator.cli.logs import journalctl
+from spark_activator.cli.main import main
 
 
 @pytest.mark.parametrize("module", ["spark_activator", "spark_activator.cli"])
@@ -41,6 +42,15 @@ def test_reader_that_has_seen_enough_is_no_error(machine):
     _, err = child.communicate(timeout=20)
 
     assert (child.returncode, err) == (141, b"")
+
+
+def test_ctrl_c_while_arguments_are_read_is_no_traceback(monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("spark_activator.cli.main._parser", interrupted)
+
+    assert main(["list"]) == 130
 
 
 def test_looking_reads_no_yaml():
