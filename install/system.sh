@@ -39,8 +39,9 @@ install_system() {
     say 'Installed. Models that were off stay off. Next:'
     say '    sudo usermod -aG spark-activator USER'
     say '        and log in again: list, status, logs, stop, lease and pause then need no sudo'
-    say '    spark-model list'
-    say '    sudo systemctl enable --now spark-model@NAME.socket'
+    say '    spark-model list                 every model; docs/models.md says which one for what'
+    say '    sudo spark-model enable NAME     fetch what it needs, and switch it on'
+    say '    spark-model chat NAME "Hello"'
 }
 
 need_root() {

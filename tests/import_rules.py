@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "catalog": {"errors", "layout"},
     "sizing": {"errors", "catalog"},
     "imports": {"errors", "catalog", "sizing"},
-    "migration": {"errors", "catalog"},
+    "migration": {"errors", "catalog", "imports"},
     "render": {"errors", "layout", "catalog"},
     "weights": {"errors", "layout", "hub", "catalog"},
     "http": {"errors", "protocol", "catalog"},

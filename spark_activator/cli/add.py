@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spark_activator.catalog.names import wrong_name
@@ -135,9 +134,11 @@ def _complete(draft: Draft, arguments: argparse.Namespace, entries: Mapping[str,
 
 
 def _from_repository(draft: Draft, found: Repository, *, recipe: bool) -> None:
+    from spark_activator.imports.draft import inside_name
+
     if found.name.startswith("/"):
         # A folder of this machine is mounted where the engine looks for it.
-        draft.model = f"{_WEIGHTS}/{Path(found.name).name}"
+        draft.model = f"{_WEIGHTS}/{inside_name(found.name)}"
         draft.mounts[draft.model] = found.name
         said = f"config.json and weights in {found.name}"
     else:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import pwd
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import spark_activator.migration
 from spark_activator.errors import UserError
-from spark_activator.migration import compose, engines
+from spark_activator.imports.variables import dotenv
+from spark_activator.migration import compose, engines, places
 from spark_activator.migration.compose import Service
 from spark_activator.migration.translate import Taken
 
 COMPOSE = "docker-compose.yml"
 _OVERRIDE = "docker-compose.override.yml"
 _KEY = "VLLM_API_KEY"
+# Where its containers have their hub caches.
+_CACHES = ("/models", "/root/.cache/huggingface", "/root/.cache/huggingface/hub")
 # Nobody writes a megabyte of settings by hand; the seed's largest file has 40 KiB.
 _MAX_FILE = 1 << 20
 
@@ -51,13 +55,24 @@ class Checkout:
         mounts = taken.file.get("container", {}).get("mounts")
         if not mounts:
             return taken
-        base = (self.root / taken.origin.partition(",")[0]).parent
-        whole = {
-            inside: os.path.normpath(base / Path(host).expanduser())
-            for inside, host in mounts.items()
-        }
-        container = {**taken.file["container"], "mounts": whole}
-        return replace(taken, file={**taken.file, "container": container})
+        file = taken.origin.partition(",")[0]
+        whole = {inside: str(self.place(file, host)) for inside, host in mounts.items()}
+        return places.with_mounts(taken, whole, str(self.root))
+
+    def place(self, file: str, host: str) -> Path:
+        """Return the absolute path that *host* is in the compose file *file*."""
+        if host.startswith("~/"):
+            host = f"{home()}{host[1:]}"
+        return Path(os.path.normpath((self.root / file).parent / host))
+
+
+def home() -> Path:
+    """Return the home of whoever calls, also behind sudo."""
+    user = os.environ.get("SUDO_USER")
+    try:
+        return Path(pwd.getpwnam(user).pw_dir) if user else Path.home()
+    except (KeyError, RuntimeError):
+        return Path("/nonexistent")
 
 
 def read(root: Path) -> Checkout:
@@ -66,7 +81,8 @@ def read(root: Path) -> Checkout:
     Raises:
         UserError: There is none, or what makes it one cannot be read.
     """
-    root = root.absolute()
+    # Compose names a project by its directory, which may be a link.
+    root = root.resolve() if ".." in root.parts else root.absolute()
     models_json = _models_json(root)
     if not (root / COMPOSE).is_file() or models_json is None:
         raise UserError(
@@ -77,16 +93,28 @@ def read(root: Path) -> Checkout:
     facts = Path(spark_activator.migration.__file__).with_name("seed.json")
     found = Checkout(root, json.loads(facts.read_text()))
     found.entries = _entries(models_json)
-    variables = compose.dotenv(_text(root / ".env") if (root / ".env").exists() else "")
+    variables = {"HOME": str(home()), "PWD": str(root)}
+    variables |= dotenv(_text(root / ".env")) if (root / ".env").exists() else {}
     services = compose.services(_bodies(root, found.problems), variables)
     found.models = dict(_models(services, found))
     found.profiles = sorted({name for each in services.values() for name in each.profiles})
     # Its services know the key that is shipped where `.env` has none.
     shipped = (each.environment.get(_KEY, "") for each in services.values())
     found.key = variables.get(_KEY) or next(filter(None, shipped), "")
-    # Its `models/` is a `--download-dir`, which has the shape of a hub cache.
-    found.caches = [*caches_of(root / "models"), *caches_of(root / "vllm_cache_huggingface")]
+    found.caches = _caches(found, services.values())
     return found
+
+
+def _caches(found: Checkout, services: Iterable[Service]) -> Sequence[Path]:
+    """Name the hub caches of a checkout, also where a service mounts another."""
+    # Its `models/` is a `--download-dir`, which has the shape of a hub cache.
+    lying = [found.root / "models", found.root / "vllm_cache_huggingface"]
+    for service in services:
+        for inside, host in service.mounts.items():
+            if inside.rstrip("/") in _CACHES:
+                lying.append(found.place(service.file, host))
+    caches = [cache.resolve() for place in lying for cache in caches_of(place)]
+    return list(dict.fromkeys(caches))
 
 
 def caches_of(directory: Path) -> Sequence[Path]:

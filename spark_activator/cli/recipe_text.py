@@ -8,6 +8,7 @@ from pathlib import Path
 
 from spark_activator.errors import UserError
 from spark_activator.imports.read import LIMIT
+from spark_activator.imports.variables import dotenv
 
 # Names that recipes have in their folders, and compose files in theirs.
 _NAMES = (
@@ -68,9 +69,7 @@ def _environment(path: Path) -> dict[str, str]:
     """Read `.env` as compose does, where there is one."""
     if not path.is_file():
         return {}
-    lines = [line.strip() for line in _text(path).splitlines()]
-    pairs = [line.partition("=") for line in lines if line and not line.startswith("#")]
-    return {name.strip(): value.strip().strip("'\"") for name, _, value in pairs}
+    return dotenv(_text(path))
 
 
 def _fetched(link: str) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
-import pwd
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,7 +68,12 @@ class Mover:
         if self._dry:
             print(f"+ its VLLM_API_KEY would be the API key '{KEY_NAME}'")
         else:
-            name, new = key.keep(self._layout, KEY_NAME, secret)
+            try:
+                name, new = key.keep(self._layout, KEY_NAME, secret)
+            except UserError as error:
+                # All else does not depend on it, and a later run takes it over.
+                print(f"! its VLLM_API_KEY is not taken over: {error.message}")
+                return
             print(f"{'+' if new else '='} its VLLM_API_KEY is the API key '{name}'")
         if secret.endswith(_PLACEHOLDER):
             print("! this key is the one that was shipped, which everybody knows; for another:")
@@ -100,10 +103,11 @@ class Mover:
                 why = retired[name].reason if name in retired else "the catalog has none"
                 print(f"! {name}: not taken over: {why}")
                 continue
+            taken = self._found.rooted(taken)
             if not taken.file and not taken.notes:
                 same.append(name)
             elif taken.file:
-                self._write(self._found.rooted(taken))
+                self._write(taken)
             else:
                 print(f"! {name}: left as the catalog has it, not: {'; '.join(taken.notes)}")
                 same += [name] if name in known else []
@@ -113,9 +117,15 @@ class Mover:
 
     def caches(self) -> None:
         """Have its hub caches used where they lie."""
-        places = [str(place) for place in (*self._found.caches, *_own_cache())]
+        places = [
+            str(place)
+            for place in (
+                *self._found.caches,
+                *checkout.caches_of(checkout.home() / ".cache/huggingface"),
+            )
+        ]
         file = self._layout.host_file
-        before = files.read(file) or ""
+        before = _read(file) or ""
         try:
             after = hubs.with_caches(before, places, str(file))
         except FileProblems as error:
@@ -130,7 +140,7 @@ class Mover:
 
     def _write(self, taken: Taken) -> None:
         path = self._layout.owner_models / f"{taken.name}.yaml"
-        text, there = taken.text(), files.read(path)
+        text, there = taken.text(), _read(path)
         if there is not None and there != text:
             print(f"! {path} is there and stays as it is; the checkout would make it:")
             _show(there, text, str(path))
@@ -166,7 +176,7 @@ class Mover:
         if taken.image is None or taken.image[0] in load_images(self._layout)[0]:
             return
         file = self._layout.owner_images
-        before = files.read(file) or ""
+        before = _read(file) or ""
         end = "" if not before or before.endswith("\n") else "\n"
         self._replace(file, before, f"{before}{end}{taken.image_text()}")
 
@@ -184,21 +194,25 @@ class Mover:
         files.write(file, after)
 
 
+def _read(path: Path) -> str | None:
+    """Read a file of the owner's; None where there is none.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    try:
+        return files.read(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: expected text in UTF-8") from None
+
+
 def _show(before: str, after: str, name: str) -> None:
     lines = difflib.unified_diff(
         before.splitlines(), after.splitlines(), f"{name} (now)", f"{name} (migrated)", lineterm=""
     )
     print("\n".join(f"  {line}" for line in lines))
-
-
-def _own_cache() -> Sequence[Path]:
-    """Name the hub cache of whoever calls, also behind sudo."""
-    user = os.environ.get("SUDO_USER")
-    try:
-        home = Path(pwd.getpwnam(user).pw_dir) if user else Path.home()
-    except (KeyError, RuntimeError):
-        return ()
-    return checkout.caches_of(home / ".cache/huggingface")
 
 
 def _say_what_is_left(found: Checkout, names: Sequence[str]) -> None:

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from spark_activator.imports.hidden import without_secrets
+
 # Longest that a name may be (catalog/names.py), and its letters.
 _NAME_LENGTH = 63
 GIB = 1 << 30
@@ -26,6 +28,7 @@ class Draft:
         image: A name of images.yaml.
         reference: The image that the source asks for, as Docker calls it; empty: none.
         memory: Bytes of the lease; None where nobody has said.
+        caches: Mounts that are left out, since the runner has caches of its own.
         sizing: The file's `sizing`, as it is written.
         comments: Lines above a key, such as why its value is a guess.
         computed: Flags and settings that the runner or the installation takes care of.
@@ -48,6 +51,7 @@ class Draft:
     context: int | None = None
     sizing: dict[str, Any] = field(default_factory=dict)
     mounts: dict[str, str] = field(default_factory=dict)
+    caches: dict[str, str] = field(default_factory=dict)
     devices: list[str] = field(default_factory=list)
     ulimits: dict[str, int] = field(default_factory=dict)
     outbound: bool = False
@@ -64,9 +68,10 @@ class Draft:
         self.comments.setdefault(key, []).append(line)
 
     def lose(self, what: str) -> None:
-        """Say that *what* could not be translated."""
-        if what not in self.untranslated:
-            self.untranslated.append(what)
+        """Say that *what* could not be translated; secrets in it are not repeated."""
+        said = without_secrets(what)
+        if said not in self.untranslated:
+            self.untranslated.append(said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,12 @@ def name_of(text: str) -> str:
     """Make a model's name of *text*: the last part of a repository, in small letters."""
     name = re.sub(r"[^a-z0-9._-]+", "-", text.rstrip("/").rpartition("/")[2].lower())
     return name.strip("._-")[:_NAME_LENGTH].strip("._-")
+
+
+def inside_name(path: str) -> str:
+    """Name the directory in a container in which a folder at *path* appears."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.rstrip("/").rpartition("/")[2])
+    return name.strip("._-") or "model"
 
 
 def set_share(draft: Draft, share: str) -> None:

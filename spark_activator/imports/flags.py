@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from spark_activator.catalog import computed
 from spark_activator.catalog.names import CLIENT_NAME
+from spark_activator.imports import hidden
 from spark_activator.imports.draft import Draft, name_of, set_share
+from spark_activator.imports.settings import UNKNOWN
 
 # vLLM's short options, for those that mean something here.
 _SHORT = {
@@ -25,17 +27,28 @@ _OURS = {
     "download-dir": "weights are in the hub cache, which is mounted",
     "disable-log-requests": "requests are not logged any more unless asked for",
     "api-key": "keys are given with spark-model key",
+    "hf-token": "weights are fetched before, with spark-model pull",
+    "ssl-keyfile": "TLS is nginx's",
+    "ssl-certfile": "TLS is nginx's",
+    "ssl-ca-certs": "TLS is nginx's",
 }
 _COUNTS = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
 _PLUGINS = ("reasoning-parser-plugin", "tool-parser-plugin", "chat-template", "middleware")
-_NUMBER = re.compile(r"(\d+(?:\.\d+)?)([kKmMgG]?)")
+# Flags that take several values, and beginnings of those that take none.
+_SEVERAL = ("served-model-name", "lora-modules", "middleware", "api-key")
+_SWITCHES = ("enable-", "disable-", "no-", "trust-", "enforce-", "async-", "language-model-only")
+# Its name, None for what stands before all flags; as it is written; its values.
+_Flag = tuple[str | None, str, list[str]]
+# No more digits than a context has.
+_NUMBER = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([kKmMgG]?)")
+_MOST_TOKENS = 10_000_000
 # vLLM's own: small letters count in thousands, capitals in 1024s.
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
 
 
 def read(words: Sequence[str], draft: Draft) -> None:
     """Put the arguments *words* of `vllm serve`, behind these two words, into *draft*."""
-    for name, flag, values in _flags(words):
+    for name, flag, values in _with_model(list(_flags(words))):
         if name is None:
             _model(values, draft)
         else:
@@ -43,7 +56,7 @@ def read(words: Sequence[str], draft: Draft) -> None:
     _capabilities(draft)
 
 
-def _flags(words: Sequence[str]) -> Iterator[tuple[str | None, str, list[str]]]:
+def _flags(words: Sequence[str]) -> Iterator[_Flag]:
     """Yield each flag's name, the flag as it is written, and its values; first what has none."""
     groups: list[list[str]] = [[]]
     for word in words:
@@ -61,6 +74,19 @@ def _flags(words: Sequence[str]) -> Iterator[tuple[str | None, str, list[str]]]:
         yield head.replace("_", "-") + point + rest, flag, values
 
 
+def _with_model(groups: list[_Flag]) -> list[_Flag]:
+    """Take the model off the last flag, where it stands behind all of them."""
+    if not groups or any(name in (None, "model", "model-tag") for name, _, _ in groups):
+        return groups
+    name, flag, values = groups[-1]
+    alone = name is not None and name.startswith(_SWITCHES)
+    if name in _SEVERAL or not values or not (alone or len(values) > 1):
+        return groups
+    if not re.fullmatch(r"/?[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)+", values[-1]):
+        return groups
+    return [(None, "", values[-1:]), *groups[:-1], (name, flag, values[:-1])]
+
+
 def _model(values: list[str], draft: Draft) -> None:
     draft.model = draft.model or values[0]
     for value in values[1:]:
@@ -68,10 +94,16 @@ def _model(values: list[str], draft: Draft) -> None:
 
 
 def _flag(name: str, flag: str, values: list[str], draft: Draft) -> None:
-    if name in _KEYS:
+    if any(UNKNOWN.search(value) for value in values):
+        draft.lose(f"{' '.join([flag, *values])}: only the shell that it is for knows its value")
+    elif name in _KEYS:
         _KEYS[name](draft, values)
+        for value in () if name in (*_SEVERAL, "model", "model-tag") else values[1:]:
+            draft.lose(f"{flag}: {value!r} is one value too many")
     elif name in _OURS:
         draft.computed.append(f"{flag}: {_OURS[name]}")
+    elif hidden.is_secret(name, " ".join(values)):
+        draft.lose(f"{flag}: has a secret in it, which does not belong into a model file")
     elif name in _COUNTS:
         _count(flag, values, draft)
     elif name == "distributed-executor-backend":
@@ -126,8 +158,9 @@ def _names(draft: Draft, values: list[str]) -> None:
 def _context(draft: Draft, values: list[str]) -> None:
     value = values[0] if values else ""
     found = _NUMBER.fullmatch(value)
-    if found:
-        draft.context = int(float(found[1]) * _UNITS[found[2]])
+    tokens = int(float(found[1]) * _UNITS[found[2]]) if found else 0
+    if 0 < tokens <= _MOST_TOKENS:
+        draft.context = tokens
     elif value in ("auto", "-1"):
         draft.lose(
             f"--max-model-len {value}: write 'context' yourself, or the engine takes its own"

@@ -21,6 +21,11 @@ _SHORTEST = 4096
 # A client's own requests beside each other.
 _SEQUENCES = 2
 _PIECE = 1 << 20
+# Where a configuration says how long a context may be; vLLM takes the smallest.
+_LENGTHS = (
+    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length",
+    "max_target_positions", "max_sequence_length", "max_seq_length", "seq_len",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +53,20 @@ def fill(draft: Draft, repository: Repository, *, recipe: bool) -> None:
     Raises:
         UserError: It has no weights that vLLM reads, or does not fit on a Spark.
     """
-    if not recipe:
+    if parsers.pools(repository.config, repository.sizes):
+        _pooling(draft)
+    elif not recipe:
         _flags(draft, repository)
     _warn(draft, repository)
     draft.vision = draft.vision or isinstance(repository.config.get("vision_config"), Mapping)
     _size(draft, repository)
+
+
+def _pooling(draft: Draft) -> None:
+    draft.generates = False
+    if not any(words[0] in ("--runner", "--task", "--convert") for words in draft.args):
+        draft.args.append(["--runner", "pooling"])
+        draft.comment("args", "A guess, by its architecture: it makes vectors or scores.")
 
 
 def _flags(draft: Draft, repository: Repository) -> None:
@@ -95,6 +109,7 @@ def _warn(draft: Draft, repository: Repository) -> None:
 
 def _size(draft: Draft, repository: Repository) -> None:
     weights, said = _weights(repository)
+    _beyond(draft, repository.config)
     wanted = draft.context or _longest(draft, repository.config)
     shape = _shape(draft, repository.config)
     fixed = overhead(repository.config, weights)
@@ -124,6 +139,8 @@ def _lease(draft: Draft, parts: Sizing, needed: int, origin: str) -> None:
     if draft.memory is None:
         draft.memory = needed
         draft.comment("memory", "An estimate, the sum of what is below in whole GiB.")
+        if draft.drafts:
+            draft.comment("memory", "Not in it: what the draft model takes.")
     elif draft.memory < needed:
         # Its author ran it with this much, so the cache holds less than we would give it.
         rest = draft.memory - parts.weights - parts.overhead
@@ -162,13 +179,28 @@ def _weights(repository: Repository) -> tuple[int, str]:
 
 
 def _longest(draft: Draft, config: Mapping[str, Any]) -> int:
-    longest = text_config(config).get("max_position_embeddings")
-    if type(longest) is not int or longest < 1:
+    longest = _limit(config)
+    if longest is None:
         draft.comment("context", "A guess: config.json does not say how long it may be.")
         return 32_768
     if longest > _CONTEXT:
         draft.comment("context", f"It could have {longest}.")
     return min(longest, _CONTEXT)
+
+
+def _limit(config: Mapping[str, Any]) -> int | None:
+    """Return how many tokens a context may have, by the smallest of what vLLM looks at."""
+    said = (text_config(config).get(key) for key in _LENGTHS)
+    return min((length for length in said if type(length) is int and length > 0), default=None)
+
+
+def _beyond(draft: Draft, config: Mapping[str, Any]) -> None:
+    limit = _limit(config)
+    if draft.context and limit and draft.context > limit:
+        draft.comment(
+            "context",
+            f"By config.json it has {limit}; vLLM refuses more where nothing in it says how.",
+        )
 
 
 def _shape(draft: Draft, config: Mapping[str, Any]) -> sizing.CacheShape | None:

@@ -1,4 +1,6 @@
-"""Which parsers of vLLM go with which architecture: guesses, by `model_type` of config.json.
+"""Which parsers of vLLM go with which architecture, and what generates nothing: guesses.
+
+Parsers are guessed by `model_type` of config.json.
 
 The pairs are those of the recipes of vLLM and of the people who run a DGX Spark; the names
 are in vLLM's registries (tests/catalog).
@@ -6,7 +8,7 @@ are in vLLM's registries (tests/catalog).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,8 +73,28 @@ def guess(config: Mapping[str, Any], repository: str) -> Parsers | None:
         return Parsers("qwen3_coder")
     if kind.startswith("qwen3_next") and "thinking" in name:
         return Parsers("hermes", "qwen3")
-    if kind in ("qwen3", "qwen3_moe") and "instruct" in name:
+    if kind.startswith(("qwen3", "kimi", "olmo3")) and "instruct" in name:
         return Parsers(found.tools)
     if "r1" in name.replace("_", "-").split("/")[-1].split("-") and not found.reasoning:
         return Parsers(found.tools, "deepseek_r1")
     return found
+
+
+# Ends of the names of architectures, as vLLM 0.32 takes them where it has to choose (its
+# config/model.py); the second kind computes vectors or scores.
+_GENERATE = ("ForCausalLM", "ForConditionalGeneration", "ChatModel", "LMHeadModel")
+_POOL = (
+    "ForTextEncoding", "ForSequenceClassification", "ForTokenClassification", "ForRewardModeling",
+    "RewardModel", "ForRetrieval", "ForRanking", "ForMaskedLM", "Model",
+)  # fmt: skip
+# How Sentence Transformers says that it is a model for vectors, whatever its architecture.
+_POOLING_FILES = ("modules.json", "1_Pooling/config.json")
+
+
+def pools(config: Mapping[str, Any], files: Collection[str]) -> bool:
+    """Say whether the model of *config*, with *files* beside it, generates nothing."""
+    if any(file in files for file in _POOLING_FILES):
+        return True
+    architectures = config.get("architectures")
+    first = architectures[0] if isinstance(architectures, list) and architectures else ""
+    return isinstance(first, str) and not first.endswith(_GENERATE) and first.endswith(_POOL)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import yaml
 
 from spark_activator.errors import UserError
-from spark_activator.imports import compose, recipes, shell
+from spark_activator.imports import compose, recipes, settings, shell
+from spark_activator.imports.bounded import is_small
 from spark_activator.imports.draft import Draft
 
 # More than any recipe or compose file has.
@@ -41,6 +43,8 @@ def drafts(text: str, *, origin: str, environment: Mapping[str, str] | None = No
         raise UserError(f"{origin}: {error}", hint=f"it reads {_KNOWN}") from None
     if not found:
         raise UserError(f"{origin}: no service of it runs 'vllm serve'", hint=f"it reads {_KNOWN}")
+    for draft in found:
+        settings.caches(draft)
     return found
 
 
@@ -55,12 +59,20 @@ def _document(text: str, origin: str, environment: Mapping[str, str]) -> list[Dr
         raise UserError(f"{origin}: expected YAML: {first}", hint=f"it reads {_KNOWN}") from None
     if not isinstance(document, Mapping):
         return None
+    if not is_small(document):
+        raise UserError(f"{origin}: expected a document without anchors within themselves")
     if isinstance(document.get("services"), Mapping):
         return compose.drafts(document, origin=origin, environment=environment)
+    return _recipe(document, origin)
+
+
+def _recipe(document: Mapping[str, Any], origin: str) -> list[Draft] | None:
     if "schema_version" in document and "serve" in document:
         return [recipes.nvidia(document, origin=origin)]
     version = str(document.get("recipe_version", ""))
-    if version.startswith("2"):
+    # sparkrun takes recipes without a version as well.
+    plain = "model" in document and {"runtime", "container", "defaults"} & document.keys()
+    if version.startswith("2") or (plain and not version):
         return [recipes.sparkrun(document, origin=origin)]
     if version.startswith("1"):
         return [recipes.eugr(document, origin=origin)]

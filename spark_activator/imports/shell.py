@@ -1,33 +1,44 @@
-"""A pasted command line → its words, and what of them are the arguments of `vllm serve`."""
+"""A command line → what of it serves with vLLM, and what it does besides."""
 
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
-from spark_activator.imports import flags, settings
+from spark_activator.imports import docker_run, flags, settings
+from spark_activator.imports import words as splitting
+from spark_activator.imports.docker_run import Run
 from spark_activator.imports.draft import Draft
 
-# Where one command of a shell ends.
-_ENDS = {"&&", "||", ";", "|", "&"}
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _MODULE = "vllm.entrypoints.openai.api_server"
-# Options of `docker run` that take no value; all others that are seen with vLLM take one.
-_ALONE = {
-    "--rm", "-it", "-i", "-t", "-d", "--detach", "--init", "--privileged", "--interactive",
-    "--tty", "-ti", "-dit", "-itd", "--read-only",
-}  # fmt: skip
-# What every container gets, or must not have, and the runner decides.
-_RUNNERS = {
-    "--gpus", "--runtime", "--ipc", "--network", "--net", "--publish", "--name", "--restart",
-    "--pull", "--platform", "--hostname", "--user", "--log-driver", "--log-opt", "--memory",
-}  # fmt: skip
-_LETTERS = {"-e": "--env", "-v": "--volume", "-p": "--publish", "-u": "--user", "-m": "--memory"}
+_SHELLS = ("bash", "sh", "dash", "zsh")
+# Programs that run the one behind them; a few options of theirs take a value.
+_WRAPPERS = ("sudo", "exec", "nohup", "env", "time", "command", "setsid", "nice")
+# `bash -c` in `docker run` in `bash -c`, and no deeper.
+_DEEPEST = 4
 
 
 class NoServe(ValueError):
     """There is no `vllm serve` in it."""
+
+
+@dataclass(slots=True)
+class _Serve:
+    """A `vllm serve` that was found.
+
+    Attributes:
+        arguments: What stands behind these two words.
+        variables: `NAME=value` of its environment.
+        runs: The containers that it is in, the outer one first.
+        others: Further commands that are run with it.
+    """
+
+    arguments: list[str]
+    variables: list[str] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    others: list[tuple[str, list[str]]] = field(default_factory=list)
 
 
 def words(text: str) -> list[str]:
@@ -36,15 +47,9 @@ def words(text: str) -> list[str]:
     Raises:
         NoServe: Its quotes are not closed.
     """
-    lines = [re.sub(r"^\s*[$#>] ", "", line) for line in text.splitlines()]
-    kept = [line for line in lines if not re.match(r"\s*#", line)]
-    joined = re.sub(r"\\[ \t]*\n", " ", "\n".join(kept))
     try:
-        split = shlex.shlex(joined, posix=True, punctuation_chars=";&|")
-        split.whitespace_split = True
-        split.commenters = ""
-        return list(split)
-    except ValueError as error:
+        return splitting.split(text)
+    except splitting.Unclosed as error:
         raise NoServe(f"the command line: {error}") from None
 
 
@@ -54,101 +59,138 @@ def read(line: Sequence[str], draft: Draft, *, image: str = "") -> None:
     Raises:
         NoServe: It does not start vLLM.
     """
-    rest = list(line)
-    while rest and (found := _ASSIGNMENT.fullmatch(rest[0])):
-        settings.environment(draft, {found[1]: found[2]})
-        rest.pop(0)
-    if rest[:1] == ["sudo"]:
-        rest.pop(0)
-    if rest[:2] in (["docker", "run"], ["podman", "run"]):
-        image, rest = _docker(rest[2:], draft)
-        draft.reference = image
-    flags.read(_arguments(rest, draft, image), draft)
-
-
-def _docker(rest: list[str], draft: Draft) -> tuple[str, list[str]]:
-    """Take the options of `docker run` off *rest*; returns the image and its command."""
-    entrypoint: list[str] = []
-    while rest and rest[0].startswith("-"):
-        option = rest.pop(0)
-        if option in _ALONE:
-            continue
-        option, equals, value = option.partition("=")
-        if not equals:
-            value = rest.pop(0) if rest else ""
-        option = _LETTERS.get(option, option)
-        if option == "--entrypoint":
-            entrypoint = shlex.split(value)
-        else:
-            _option(option, value, draft)
-    if not rest:
-        raise NoServe("docker run: expected an image, there is none")
-    return rest[0], [*entrypoint, *rest[1:]]
-
-
-def _option(option: str, value: str, draft: Draft) -> None:
-    if option == "--env":
-        name, equals, given = value.partition("=")
-        settings.environment(draft, {name: given} if equals else {})
-        if not equals:
-            draft.computed.append(f"{name}: comes from whoever starts it")
-    elif option == "--volume":
-        settings.volume(draft, value)
-    elif option == "--shm-size":
-        settings.shared_memory(draft, value)
-    elif option == "--ulimit":
-        name, _, limit = value.partition("=")
-        settings.ulimit(draft, name, limit)
-    elif option == "--device":
-        _device(value, draft)
-    elif option not in _RUNNERS:
-        draft.lose(f"docker run {option} {value}: the runner has no such option")
-
-
-def _device(value: str, draft: Draft) -> None:
-    path = value.partition(":")[0]
-    if path.startswith("/dev/nvidia") or "=" in path:
-        draft.computed.append(f"device {path}: the GPU's come by themselves")
-    else:
-        draft.devices.append(path)
-
-
-def _arguments(rest: list[str], draft: Draft, image: str) -> list[str]:
-    """Return what follows `vllm serve`, up to the end of that command."""
-    rest = _unwrapped(rest)
-    start = _start(rest, image)
-    if start is None:
+    found = _search(line, image, 0)
+    if found is None:
         raise NoServe("expected 'vllm serve', there is none")
-    before = [word for word in rest[:start] if word not in ("exec", "vllm", "serve", *_ENDS)]
-    found = [_ASSIGNMENT.fullmatch(word) for word in before]
-    settings.environment(draft, {one[1]: one[2] for one in found if one})
-    others = [word for word, one in zip(before, found, strict=True) if not one]
-    if others and others[:2] != ["python3", "-m"] and others[:2] != ["python", "-m"]:
-        draft.lose(f"commands before it, {shlex.join(others)[:200]!r}: build an image with them")
-    end = next((n for n, word in enumerate(rest) if n >= start and word in _ENDS), len(rest))
-    if rest[end + 1 :]:
-        draft.lose(f"commands behind it, {shlex.join(rest[end + 1 :])[:200]!r}")
-    return [word for word in rest[start:end] if not re.match(r"\d?>", word)]
+    for run in found.runs:
+        docker_run.apply(run, draft)
+        draft.reference = run.image
+    settings.environment(draft, dict(_pair(word) for word in found.variables))
+    for where, command in found.others:
+        said = "build an image with them" if where == "before" else "only one model is served"
+        draft.lose(f"commands {where} it, {' '.join(command)[:200]!r}: {said}")
+    flags.read(found.arguments, draft)
 
 
-def _unwrapped(rest: list[str]) -> list[str]:
-    """Open `bash -c '…'`."""
-    shells = ("bash", "sh", "/bin/bash", "/bin/sh")
+def _search(line: Sequence[str], image: str, deep: int) -> _Serve | None:
+    """Find the first command of *line* that serves; what is around it comes along."""
+    if deep > _DEEPEST:
+        return None
+    commands = list(_commands(line))
+    for number, command in enumerate(commands):
+        found = _opened(command, image, deep)
+        if found is None:
+            continue
+        for before in commands[:number]:
+            exported = _exported(before)
+            if exported is None:
+                found.others.append(("before", before))
+            else:
+                found.variables[:0] = exported
+        found.others += [("behind", behind) for behind in commands[number + 1 :]]
+        return found
+    return None
+
+
+def _commands(line: Sequence[str]) -> Iterator[list[str]]:
+    command: list[str] = []
+    for word in [*line, ";"]:
+        if word not in splitting.ENDS:
+            command.append(word)
+        elif command:
+            yield command
+            command = []
+
+
+def _exported(command: Sequence[str]) -> list[str] | None:
+    """Return the variables of a command that only sets some; None where it does more."""
+    rest = command[1:] if command[0] == "export" else command
+    # Of the host, where they are only there to say where downloads go.
+    return list(rest) if all(_ASSIGNMENT.fullmatch(word) for word in rest) else None
+
+
+def _opened(command: Sequence[str], image: str, deep: int) -> _Serve | None:
+    """Find what *command* serves, within wrappers, containers and shells."""
+    rest, variables = _unwrapped(list(command))
+    inner = _inside(rest, image, deep)
+    if inner is None:
+        start = _start(rest, image)
+        if start is None:
+            return None
+        inner = _Serve(rest[start:])
+        before = rest[: start - (rest[start - 1] == "serve")]
+        if before and before[-1].rpartition("/")[2] == "vllm":
+            before.pop()
+        if before and (before[-1] != _MODULE or before[1:-1] != ["-m"]):
+            inner.others.append(("before", before))
+    inner.variables[:0] = variables
+    return inner
+
+
+def _unwrapped(rest: list[str]) -> tuple[list[str], list[str]]:
+    """Take `sudo -E`, `exec`, `NAME=value` and their like off *rest*."""
+    variables: list[str] = []
+    wrapped = False
+    while rest:
+        if _ASSIGNMENT.fullmatch(rest[0]):
+            variables.append(rest.pop(0))
+        elif rest[0] in _WRAPPERS:
+            wrapped = True
+            rest.pop(0)
+        elif wrapped and re.fullmatch(r"-[A-Za-z]{1,3}", rest[0]):
+            rest.pop(0)
+        else:
+            break
+    return rest, variables
+
+
+def _inside(rest: list[str], image: str, deep: int) -> _Serve | None:
+    """Look into `docker run`, `docker exec` and `bash -c`."""
+    verb = _docker(rest)
+    if verb:
+        run = docker_run.read(rest[verb:])
+        line = [*run.entrypoint, *run.command]
+        if rest[verb - 1] == "exec":
+            return _search(run.command, "", deep + 1)
+        found = _search(line, "" if run.entrypoint else run.image, deep + 1)
+        if found:
+            found.runs.insert(0, run)
+        return found
+    script = _script(rest)
+    return _search(words(script), "", deep + 1) if script is not None else None
+
+
+def _docker(rest: Sequence[str]) -> int:
+    """Return where the options of `docker run` or `exec` begin; 0 where it is neither."""
+    if rest[:1] not in (["docker"], ["podman"]):
+        return 0
+    verb = 2 if rest[1:2] == ["container"] else 1
+    return verb + 1 if rest[verb : verb + 1] in (["run"], ["exec"]) else 0
+
+
+def _script(rest: Sequence[str]) -> str | None:
+    """Return the script of `bash -c`, also behind an entrypoint of the image's."""
     for n, word in enumerate(rest[:3]):
         script = next((m for m in range(n + 1, len(rest)) if not rest[m].startswith("-")), None)
-        if word in shells and script is not None and any("c" in o for o in rest[n + 1 : script]):
-            return words(rest[script])
-    return rest
+        options = rest[n + 1 : script]
+        if word.rpartition("/")[2] in _SHELLS and script and any("c" in o for o in options):
+            return rest[script]
+    return None
 
 
-def _start(rest: list[str], image: str) -> int | None:
+def _start(rest: Sequence[str], image: str) -> int | None:
     for n, word in enumerate(rest):
         if word == "serve" and n and rest[n - 1].rpartition("/")[2] == "vllm":
             return n + 1
         if word == _MODULE:
             return n + 1
-    if rest[:1] == ["serve"]:
+    official = "vllm-openai" in image
+    if rest[:1] == ["serve"] and rest[1:]:
         return 1
     # The entrypoint of the official image is `vllm serve`.
-    official = "vllm-openai" in image
-    return 0 if official and rest and rest[0] not in ("bash", "sh") else None
+    return 0 if official and rest and rest[0] not in _SHELLS else None
+
+
+def _pair(word: str) -> tuple[str, str]:
+    name, _, value = word.partition("=")
+    return name, value

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from spark_activator.catalog.quantities import format_size
 from spark_activator.imports.draft import Draft
+from spark_activator.imports.hidden import without_secrets
 
 _WIDTH = 98
 # What YAML takes for the text that it is; anything else is quoted.
@@ -71,7 +72,7 @@ def _keys(draft: Draft) -> Iterator[tuple[str, list[str]]]:
     if draft.args:
         yield "args", _args(draft.args)
     if draft.env:
-        quoted = [f"  {name}: {json.dumps(value)}" for name, value in draft.env.items()]
+        quoted = [f"  {name}: {_quoted(value)}" for name, value in draft.env.items()]
         yield "env", ["env:", *quoted]
     yield from _container(draft)
     if draft.memory is not None:
@@ -120,8 +121,8 @@ def _capabilities(draft: Draft) -> dict[str, object]:
 def _args(flags: list[list[str]]) -> list[str]:
     words = [word for flag in flags for word in flag]
     # In a block a '#' would be a comment, and a line a new one.
-    if any("#" in word or "\n" in word for word in words):
-        return ["args:", *(f"  - {json.dumps(word, ensure_ascii=False)}" for word in words)]
+    if any("#" in word or not word.isprintable() for word in words):
+        return ["args:", *(f"  - {_quoted(word)}" for word in words)]
     return ["args: |", *(f"  {shlex.join(flag)}" for flag in flags)]
 
 
@@ -137,7 +138,12 @@ def scalar(value: object) -> str:
         return json.dumps(value)
     if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value
-    return json.dumps(value, ensure_ascii=False)
+    return _quoted(value)
+
+
+def _quoted(text: str) -> str:
+    """Quote *text* as JSON, with escapes for what is no letter: YAML has lines of its own."""
+    return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def size(count: int) -> str:
@@ -149,5 +155,6 @@ def size(count: int) -> str:
 
 
 def _line(value: str) -> str:
-    """Return *value* on one line, without what a terminal would act on."""
-    return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", value).strip()
+    """Return *value* on one line, without secrets and what a terminal would act on."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in value)
+    return without_secrets(" ".join(shown.split()))

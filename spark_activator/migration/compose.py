@@ -6,7 +6,6 @@ Only what model files can say is read.  What Compose merges by rules of its own
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,14 +14,11 @@ from typing import Any
 import yaml
 
 from spark_activator.errors import FileProblems, Problem
+from spark_activator.imports.bounded import is_small
+from spark_activator.imports.variables import substitute
 
 # The largest file of the seed has some 40 KiB.
 _MAX_TEXT = 1 << 20
-_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_OPERATOR = re.compile(r":?[-?+]")
-
-
 # A value as text, with variables in it.
 _Plain = Callable[[object], str]
 
@@ -52,67 +48,6 @@ class Service:
     profiles: tuple[str, ...] = ()
 
 
-def dotenv(text: str) -> dict[str, str]:
-    """Read `.env`: the last of two lines for a name wins, quotes are taken off."""
-    found = {}
-    for line in text.splitlines():
-        match = _LINE.fullmatch(line)
-        if match and not line.lstrip().startswith("#"):
-            name, value = match.groups()
-            if value[:1] in {'"', "'"} and value.find(value[0], 1) > 0:
-                value = value[1 : value.index(value[0], 1)]
-            else:
-                value = re.sub(r"(?:^|\s+)#.*", "", value)
-            found[name] = value
-    return found
-
-
-def substitute(text: str, variables: Mapping[str, str]) -> str:
-    """Put *variables* into *text* as Compose does, also defaults in defaults."""
-    out, place = [], 0
-    while (at := text.find("$", place)) >= 0:
-        out.append(text[place:at])
-        if text.startswith("$$", at):
-            out.append("$")
-            place = at + 2
-        elif text.startswith("${", at) and (end := _closing(text, at + 2)) > 0:
-            out.append(_value(text[at + 2 : end], variables))
-            place = end + 1
-        elif name := _NAME.match(text, at + 1):
-            out.append(variables.get(name[0], ""))
-            place = name.end()
-        else:
-            out.append("$")
-            place = at + 1
-    return "".join([*out, text[place:]])
-
-
-def _closing(text: str, start: int) -> int:
-    depth = 1
-    for place in range(start, len(text)):
-        depth += text.startswith("${", place) - (text[place] == "}")
-        if depth == 0:
-            return place
-    return -1
-
-
-def _value(inside: str, variables: Mapping[str, str]) -> str:
-    name = _NAME.match(inside)
-    if not name:
-        return ""
-    value = variables.get(name[0])
-    operator = _OPERATOR.match(inside, name.end())
-    if not operator:
-        return value or ""
-    there = bool(value) if operator[0].startswith(":") else value is not None
-    other = inside[operator.end() :]
-    if operator[0].endswith("+"):
-        return substitute(other, variables) if there else ""
-    if there or operator[0].endswith("?"):
-        return value or ""
-    return substitute(other, variables)
-
-
 def parse(text: str, file: str) -> dict[str, Any]:
     """Read one compose file.
 
@@ -123,6 +58,8 @@ def parse(text: str, file: str) -> dict[str, Any]:
         if len(text) > _MAX_TEXT:
             raise yaml.YAMLError(f"expected at most {_MAX_TEXT >> 20} MiB")
         body = yaml.safe_load(text)
+        if not is_small(body):
+            raise yaml.YAMLError("expected no anchors within themselves")
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         said = " ".join(str(error).split())
         raise FileProblems([Problem(file, "", f"expected a compose file: {said}")]) from None
@@ -134,9 +71,9 @@ def parse(text: str, file: str) -> dict[str, Any]:
 def included(body: Mapping[str, Any]) -> list[str]:
     """Name the files that a compose file includes, relative to itself."""
     found: list[str] = []
-    for entry in body.get("include") or ():
+    for entry in _listed(body.get("include")):
         path = entry.get("path") if isinstance(entry, dict) else entry
-        found += [str(each) for each in (path if isinstance(path, list) else [path]) if each]
+        found += [str(each) for each in _listed(path) if each]
     return found
 
 
@@ -167,7 +104,7 @@ def _service(name: str, file: str, said: dict[str, Any], variables: Mapping[str,
         words=tuple(words),
         environment={key: plain(value) for key, value in _pairs(said).items()},
         mounts=dict(_mounts(said.get("volumes"), plain)),
-        profiles=tuple(plain(each) for each in said.get("profiles") or ()),
+        profiles=tuple(plain(each) for each in _listed(said.get("profiles"))),
     )
 
 
@@ -198,6 +135,12 @@ def _mounts(value: object, plain: _Plain) -> Iterable[tuple[str, str]]:
         # A name without a slash is a volume of Docker's own.
         if rest and "/" in source:
             yield rest.split(":")[0], source
+
+
+def _listed(value: object) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
 
 
 def _items(value: object) -> Iterable[tuple[Any, Any]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spark_activator.catalog import computed
+from spark_activator.imports.hidden import is_secret, without_secrets
 from spark_activator.migration import engines
 from spark_activator.migration.compose import Service
 from spark_activator.migration.engines import CommandLine
@@ -25,7 +26,7 @@ _CONTEXT = ("--max-model-len", "--context-length")
 _OURS = {
     *_MEMORY, *_CONTEXT, "--host", "--port", "--served-model-name", "--download-dir",
     "--disable-log-stats", "--disable-log-requests", "--no-enable-log-requests",
-    "--api-key",
+    "--api-key", "--hf-token",
 }  # fmt: skip
 # The runner says where the hub cache is, and the activator asks for keys.
 _OUR_ENVIRONMENT = {
@@ -57,9 +58,10 @@ class Taken:
 
     def text(self) -> str:
         """Write the model file: JSON behind each key, which YAML reads as it is meant."""
-        head = f"# Taken over by spark-model migrate from {self.origin}.\n"
+        head = f"# Taken over by spark-model migrate from {' '.join(self.origin.split())}.\n"
         # What was a block of several lines is one in a comment.
-        notes = "".join(f"# Not taken over: {' '.join(note.split())}.\n" for note in self.notes)
+        lines = (without_secrets(" ".join(note.split())) for note in self.notes)
+        notes = "".join(f"# Not taken over: {line}.\n" for line in lines)
         return head + notes + "".join(f"{key}: {_json(v)}\n" for key, v in self.file.items())
 
     def image_text(self) -> str:
@@ -123,7 +125,7 @@ def own(name: str, service: Service, entry: Mapping[str, Any]) -> Taken:
     more = {
         "args": args,
         "aliases": [alias for alias in line.flags.get("--served-model-name", ()) if alias != name],
-        "env": _environment(service, {}),
+        "env": _environment(taken, service, {}),
         "container": _container(service, ()),
     }
     taken.file |= {key: value for key, value in more.items() if value}
@@ -144,7 +146,7 @@ def _against(name: str, service: Service, variant: Mapping[str, Any], engine: st
     if service.image and service.image != variant["image"]:
         _image(taken, service.image)
     _flags(taken, now, before, engine)
-    environment = _environment(service, variant["env"])
+    environment = _environment(taken, service, variant["env"])
     if environment:
         taken.file["env"] = environment
     gone = sorted(set(variant["env"]) - set(service.environment))
@@ -185,7 +187,9 @@ def _allowed(
         if flag in _OURS:
             continue
         said = computed.found(computed.TABLES[engine], [flag])
-        if said:
+        if is_secret(flag, " ".join(values)):
+            taken.notes.append(f"{flag}, which has a secret in it")
+        elif said:
             line = " ".join(" ".join((flag, *values)).split())
             taken.notes.append(f"{line}, which {said[0][1]}")
         else:
@@ -212,12 +216,16 @@ def _image(taken: Taken, image: str) -> None:
     taken.file["image"] = slug
 
 
-def _environment(service: Service, before: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name: value
-        for name, value in service.environment.items()
-        if name not in _OUR_ENVIRONMENT and before.get(name) != value
-    }
+def _environment(taken: Taken, service: Service, before: Mapping[str, str]) -> dict[str, str]:
+    kept = {}
+    for name, value in service.environment.items():
+        if name in _OUR_ENVIRONMENT or before.get(name) == value:
+            continue
+        if is_secret(name, value):
+            taken.notes.append(f"{name}, which is a secret")
+        else:
+            kept[name] = value
+    return kept
 
 
 def _container(service: Service, before: Sequence[str]) -> dict[str, Any]:
@@ -269,4 +277,6 @@ def _args(flags: Mapping[str, tuple[str, ...]]) -> list[str]:
 
 
 def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
+    # YAML takes some letters for the ends of lines, and files hold no halves of letters.
+    return text if text.isprintable() else json.dumps(value)

@@ -66,7 +66,7 @@ def speed(measured: Measured) -> str:
 def capabilities(model: Model) -> str:
     """Say what clients may expect."""
     known = model.capabilities
-    said = [{None: "", Tools.FULL: "tools", Tools.FORCED: "tools when asked to use one",
+    said = [{None: "", Tools.FULL: "tools", Tools.FORCED: "tools, called whenever offered",
              Tools.NONE: "no tools"}[known.tools]]  # fmt: skip
     said += ["images"] if known.vision else []
     said += ["thinks"] if known.reasoning else []

@@ -24,6 +24,8 @@ LARGE = 50 * GIB
 # As fast as most people read, several times over.
 FAST = 40
 LONG = 200_000
+# The instructions, tools and files of an agent take tens of thousands.
+AGENT = 60_000
 
 _HEAD = """\
 # Models
@@ -39,17 +41,31 @@ Memory is what a model's lease takes of a DGX Spark's 121.69 GiB, of which 8 GiB
 Speeds are one request's, as the entry's source measured them.
 """
 
+_WHICH = """\
+## Which one
+
+Fastest first where a source measured the speed, then by name; the last row has the smallest first.
+Each has its memory, and its speed in tokens a second where it is known.
+Where more are said to be, the next table has them.
+"""
+
+_CAN = """\
+With *tools* a model chooses whether to call one; with *tools, called whenever offered* a request
+that has tools and leaves the choice is made to ask for a call; with *no tools* they are taken out.
+"""
+
 # Not OpenCode, which some are said not to suit.
 _CODE = re.compile(r"\b(?:code|coder|coding)\b", re.IGNORECASE)
 _USES: tuple[tuple[str, Callable[[Model], bool]], ...] = (
     ("quick answers", lambda m: _decode(m) >= FAST),
-    ("agents that call tools", lambda m: m.capabilities.tools is Tools.FULL and _long(m, 100_000)),
-    ("code", lambda m: _CODE.search(f"{m.name} {m.summary}") is not None),
+    ("agents that call tools", lambda m: m.capabilities.tools is Tools.FULL and _long(m, AGENT)),
+    ("coding agents that call tools", lambda m: _codes(m) and _calls(m) and _long(m, AGENT)),
+    ("code, in short tasks", lambda m: _codes(m) and not (_calls(m) and _long(m, AGENT))),
     ("hard questions", lambda m: m.capabilities.reasoning and _weights(m) >= LARGE),
     ("images", lambda m: m.capabilities.vision),
     ("long documents", lambda m: _long(m, LONG)),
-    ("a helper beside a larger model", lambda m: m.memory <= SMALL),
 )
+_SMALLEST = "the least memory, beside a larger model"
 
 
 def page(models: Mapping[str, Model], retired: Mapping[str, Retired]) -> str:
@@ -60,9 +76,9 @@ def page(models: Mapping[str, Model], retired: Mapping[str, Retired]) -> str:
     disabled = [model for name, model in sorted(models.items()) if not enabled(model)]
     parts = [
         _HEAD,
-        "## Which one\n\nFastest first where speeds are known.\n",
+        _WHICH,
         _table(("for", "models"), _chooser(real)),
-        f"## All {len(real)}\n",
+        f"## All {len(real)}\n\n{_CAN}",
         _table(_COLUMNS, [_row(model) for model in real]),
         _together(real),
         "## One by one\n",
@@ -127,13 +143,31 @@ def _long(model: Model, least: int) -> bool:
     return (model.context or 0) >= least
 
 
+def _codes(model: Model) -> bool:
+    return _CODE.search(f"{model.name} {model.summary}") is not None
+
+
+def _calls(model: Model) -> bool:
+    return model.capabilities.tools in (Tools.FULL, Tools.FORCED)
+
+
 def _chooser(models: Sequence[Model]) -> Iterator[tuple[str, str]]:
     ranked = sorted(models, key=lambda model: (-_decode(model), model.name))
     for use, suits in _USES:
-        found = [model.name for model in ranked if suits(model)]
-        if found:
-            more = f", and {len(found) - MOST} more" if len(found) > MOST else ""
-            yield use, ", ".join(map(_link, found[:MOST])) + more
+        yield from _choice(use, [model for model in ranked if suits(model)])
+    small = [model for model in ranked if model.memory <= SMALL]
+    yield from _choice(_SMALLEST, sorted(small, key=lambda model: model.memory))
+
+
+def _choice(use: str, found: Sequence[Model]) -> Iterator[tuple[str, str]]:
+    if found:
+        more = f", and {len(found) - MOST} more" if len(found) > MOST else ""
+        yield use, ", ".join(map(_weighed, found[:MOST])) + more
+
+
+def _weighed(model: Model) -> str:
+    speed = f", {_decode(model):.0f}" if _decode(model) else ""
+    return f"{_link(model.name)} ({model_words.size(model.memory)}{speed})"
 
 
 _COLUMNS = ("model", "good for", "memory", "context", "tokens/s", "can", "status")

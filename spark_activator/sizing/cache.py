@@ -87,6 +87,8 @@ def _heads(text: Config, dtype_bytes: float, *, heads: int = 0, size: int = 0) -
         raise UnknownShape("config.json: num_attention_heads: expected at least 1, got 0")
     size = size or whole(text, "head_dim", default=whole(text, "hidden_size") // queries)
     values = whole(text, "v_head_dim", default=size) or size
+    if not heads or not size:
+        raise UnknownShape("config.json: expected heads with a size, there are none")
     return ceil(heads * (size + values) * dtype_bytes)
 
 

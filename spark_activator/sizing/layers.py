@@ -26,6 +26,11 @@ class Layer(Enum):
     NOTHING = "nothing"
 
 
+# Where the language model is, in one with eyes or ears, and how deep it may lie.
+_NESTED = ("text_config", "language_config", "llm_config", "thinker_config")
+_DEEPEST = 8
+# The deepest models have some 130.
+_MOST = 1000
 # The words of `layer_types` and of `layers_block_type`.
 _WORDS = {
     "full_attention": Layer.FULL,
@@ -44,10 +49,12 @@ _LETTERS = {"M": Layer.STATE, "*": Layer.FULL, "-": Layer.NOTHING, "E": Layer.NO
 
 def text_config(config: Config) -> Config:
     """Return the part that is about the language model: those with eyes or ears nest it."""
-    for key in ("text_config", "language_config", "llm_config", "thinker_config"):
-        nested = config.get(key)
-        if isinstance(nested, Mapping):
-            return text_config(nested)
+    for _ in range(_DEEPEST):
+        nested = (config.get(key) for key in _NESTED)
+        found = next((part for part in nested if isinstance(part, Mapping)), None)
+        if found is None:
+            break
+        config = found
     return config
 
 
@@ -75,6 +82,10 @@ def layers(config: Config) -> list[Layer]:
         UnknownShape: It says nothing that is understood.
     """
     count = whole(config, "num_hidden_layers")
+    if not 0 < count <= _MOST:
+        raise UnknownShape(
+            f"config.json: num_hidden_layers: expected 1 to {_MOST} layers, got {count}"
+        )
     pattern = config.get("hybrid_override_pattern")
     types = config.get("layer_types") or config.get("layers_block_type")
     if isinstance(pattern, str):
@@ -83,8 +94,13 @@ def layers(config: Config) -> list[Layer]:
         found = [_known(_WORDS, word) for word in types]
     else:
         found = _older(config, count)
+    if not count <= len(found) <= _MOST:
+        raise UnknownShape(f"config.json: names {len(found)} layers, and has {count}")
     # Gemma 3n and 4: the last layers read the cache of earlier ones.
-    return found[: len(found) - whole(config, "num_kv_shared_layers", default=0)]
+    shared = whole(config, "num_kv_shared_layers", default=0)
+    if shared >= len(found):
+        raise UnknownShape(f"config.json: num_kv_shared_layers: {shared} of {len(found)} layers")
+    return found[: len(found) - shared]
 
 
 def _known(words: Mapping[str, Layer], word: object) -> Layer:
@@ -97,10 +113,15 @@ def _older(config: Config, count: int) -> list[Layer]:
     every = config.get("full_attention_interval")
     if type(every) is int and every > 0:
         return [Layer.STATE if (n + 1) % every else Layer.FULL for n in range(count)]
+    # Jamba: one layer of attention in so many.
+    every = config.get("attn_layer_period")
+    if type(every) is int and every > 0:
+        offset = whole(config, "attn_layer_offset", default=0)
+        return [Layer.FULL if n % every == offset else Layer.STATE for n in range(count)]
     linear = config.get("linear_attn_config")
     if isinstance(linear, Mapping) and isinstance(linear.get("full_attn_layers"), list):
         # Kimi Linear counts layers from 1.
-        full = set(linear["full_attn_layers"])
+        full = [layer for layer in linear["full_attn_layers"] if type(layer) is int]
         return [Layer.FULL if n + 1 in full else Layer.STATE for n in range(count)]
     # Qwen 2 has a window in its configuration that it does not use.
     windowed = bool(config.get("sliding_window")) and config.get("use_sliding_window", True)

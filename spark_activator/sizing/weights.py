@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 # Weights that engines read.  What else lies in a repository is not loaded: the same weights
@@ -24,7 +25,7 @@ def weights_bytes(index: Mapping[str, Any]) -> int:
     metadata = index.get("metadata")
     total = metadata.get("total_size") if isinstance(metadata, Mapping) else None
     # Some tools write a float.
-    if isinstance(total, bool) or not isinstance(total, int | float) or total <= 0:
+    if isinstance(total, bool) or not isinstance(total, int | float) or not 0 < total < inf:
         raise ValueError(
             f"model.safetensors.index.json: metadata.total_size: expected bytes, got {total!r}"
         )

@@ -60,7 +60,8 @@ def test_install_leaves_docker_and_the_other_nginx_alone(fresh: Node) -> None:
     said = install(fresh)
 
     assert fresh.exec(question).out == before
-    assert "sudo systemctl enable --now spark-model@NAME.socket" in said.splitlines()[-1]
+    assert "sudo spark-model enable NAME" in said.splitlines()[-2]
+    assert 'spark-model chat NAME "Hello"' in said.splitlines()[-1]
     assert fresh.exec("systemctl list-units --plain --no-legend 'spark-model@*'").out == ""
     assert fresh.exec("systemctl is-active nginx.service", check=False).out.strip() != "active"
     assert fresh.exec("curl -sf http://127.0.0.1:8009/healthz").out

@@ -7,7 +7,8 @@ import pytest
 
 import spark_activator.migration
 from spark_activator.catalog import hostfile
-from spark_activator.migration import compose, engines, hubs
+from spark_activator.imports import variables
+from spark_activator.migration import engines, hubs
 
 SEED = Path(spark_activator.migration.__file__).with_name("seed.json")
 
@@ -30,13 +31,13 @@ SEED = Path(spark_activator.migration.__file__).with_name("seed.json")
     ],
 )
 def test_variables_are_put_in_as_compose_does(text: str, value: str) -> None:
-    assert compose.substitute(text, {"A": "1", "E": ""}) == value
+    assert variables.substitute(text, {"A": "1", "E": ""}) == value
 
 
 def test_dotenv_has_quotes_comments_and_the_last_line_wins() -> None:
     text = "A=1\n# B=2\nexport C = 'x # y' # z\nD=\"q\"\nE=v # w\nF=a#b\nA=2\nG=\nno line\n"
 
-    assert compose.dotenv(text) == {
+    assert variables.dotenv(text) == {
         "A": "2",
         "C": "x # y",
         "D": "q",

@@ -30,6 +30,14 @@ class Client:
     note: str = ""
 
 
+# The smallest window that Claude Code 2.1.197 takes from that variable.
+_CLAUDE_LEAST = 100_000
+_CLAUDE_SMALL = [
+    "# It compacts at 100,000 tokens at the earliest, and this model has fewer:",
+    "# type /compact in time, or choose another by --main.",
+]
+
+
 def opencode(told: Told) -> str:
     """OpenCode: JSON, so that known problems have no place in it."""
     config = {
@@ -67,7 +75,8 @@ def cline(told: Told) -> str:
     """Cline: a command, and what to fill in where it is a part of an editor."""
     lines = [
         *comments(told, "cline"),
-        f"cline auth -p openai -b {told.base}",
+        # It asks for nothing: without key and model it refuses.
+        f'cline auth -p openai -k "${{{KEY}:-none}}" -m {told.main.name} -b {told.base}',
         "# In an editor, API Provider is OpenAI Compatible, and:",
         f"#   Base URL: {told.base}",
     ]
@@ -167,15 +176,21 @@ def codex(told: Told) -> str:
 
 def claude_code(told: Told) -> str:
     """Claude Code: variables of a shell; its paths begin with `/v1` by themselves."""
-    longest = output(told.main)
+    longest, room = output(told.main), context(told.main)
     return _joined(
         [
             *comments(told, "claude-code"),
             f"export ANTHROPIC_BASE_URL={told.url}",
             f'export ANTHROPIC_AUTH_TOKEN="${{{KEY}:-none}}"',
             f"export ANTHROPIC_MODEL={told.main.name}",
+            # What it calls by these names would else be models that are not here.
+            f"export ANTHROPIC_DEFAULT_OPUS_MODEL={told.main.name}",
+            f"export ANTHROPIC_DEFAULT_SONNET_MODEL={told.main.name}",
             f"export ANTHROPIC_DEFAULT_HAIKU_MODEL={told.small.name}",
             *([f"export CLAUDE_CODE_MAX_OUTPUT_TOKENS={longest}"] if longest else []),
+            # It takes each model that it does not know for one of 200,000 tokens.
+            *([f"export CLAUDE_CODE_AUTO_COMPACT_WINDOW={room}"] if room else []),
+            *(_CLAUDE_SMALL if room and room < _CLAUDE_LEAST else []),
         ]
     )
 
@@ -218,6 +233,7 @@ CLIENTS: dict[str, Client] = {
     ),
     "openwebui": Client(
         "Open WebUI", "its environment", "env", openwebui,
+        "It reads most of these at its first start; later its own settings count.\n"
         "`docker run --env-file` replaces no variables: write the key itself there.",
     ),
     "litellm": Client(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from catalog_shipped import image_entries
 from jsonschema import Draft202012Validator
 
 import spark_activator.catalog
@@ -50,6 +51,15 @@ def test_every_image_of_the_catalog_is_used(catalog: load.Catalog) -> None:
     named = document.parse((ROOT / "images/images.yaml").read_text(), "images.yaml")
 
     assert set(named) == {model.image.name for model in catalog.models.values() if model.image}
+
+
+def test_the_page_of_an_image_that_is_built_names_each_of_its_models(catalog: load.Catalog) -> None:
+    entries = image_entries()
+    for model in catalog.models.values():
+        folder = entries[model.image.name].build if model.image else None
+        if folder:
+            text = (ROOT / f"images/{folder}/README.md").read_text()
+            assert f"`{model.name}`" in text, f"images/{folder}/README.md: name '{model.name}'"
 
 
 def test_shipped_schema_is_fresh() -> None:

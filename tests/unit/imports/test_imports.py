@@ -168,7 +168,9 @@ $ docker run --rm -it --gpus all --ipc=host --network host --shm-size=16g \
     assert (model.context, model.memory) == (32_000, int(36.5 * GIB))
     assert model.env == {"VLLM_LOGGING_LEVEL": "INFO"}
     assert "hf_abc" not in write.text(draft)
-    assert draft.untranslated == ["docker run --cap-add SYS_NICE: the runner has no such option"]
+    assert draft.untranslated == [
+        "docker run --cap-add SYS_NICE: no engine gets rights on the host"
+    ]
 
 
 def test_a_pasted_serve_line() -> None:
@@ -407,6 +409,12 @@ def test_guessed_parsers_are_in_the_registries_of_vllm() -> None:
         ("qwen3_moe", "Qwen/Qwen3-30B-A3B-Instruct-2507", "hermes", ""),
         ("qwen3_moe", "Qwen/Qwen3-30B-A3B-Thinking-2507", "hermes", "qwen3"),
         ("qwen3_next", "Qwen/Qwen3-Next-80B-A3B-Thinking", "hermes", "qwen3"),
+        # What never thinks would have all that it says taken for thoughts.
+        ("qwen3_vl_moe", "Qwen/Qwen3-VL-30B-A3B-Instruct", "hermes", ""),
+        ("qwen3_vl", "Qwen/Qwen3-VL-8B-Thinking", "hermes", "qwen3"),
+        ("kimi_linear", "moonshotai/Kimi-Linear-48B-A3B-Instruct", "kimi_k2", ""),
+        ("kimi_k2", "moonshotai/Kimi-K2-Thinking", "kimi_k2", "kimi_k2"),
+        ("olmo3", "allenai/Olmo-3-7B-Instruct", "olmo3", ""),
         ("qwen2", "deepseek-ai/DeepSeek-R1-Distill-Qwen-14B", "hermes", "deepseek_r1"),
         ("glm4_moe_lite", "zai-org/GLM-4.7-Flash", "glm47", "glm45"),
         ("gemma3", "google/gemma-3-27b-it", "", ""),

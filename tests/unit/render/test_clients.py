@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -143,9 +144,31 @@ def test_claude_code_gets_the_url_without_v1() -> None:
         "ANTHROPIC_BASE_URL": URL,
         "ANTHROPIC_AUTH_TOKEN": '"${SPARK_KEY:-none}"',
         "ANTHROPIC_MODEL": "qwen-1.5",
+        "ANTHROPIC_DEFAULT_OPUS_MODEL": "qwen-1.5",
+        "ANTHROPIC_DEFAULT_SONNET_MODEL": "qwen-1.5",
         "ANTHROPIC_DEFAULT_HAIKU_MODEL": "a-small",
         "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "4096",
+        "CLAUDE_CODE_AUTO_COMPACT_WINDOW": "108000",
     }
+
+
+def test_claude_code_is_told_of_small_windows_in_words() -> None:
+    # Its variable has a least value, so a smaller one would be taken for that.
+    small = CLIENTS["claude-code"].text(told(model("x", context=32768)))
+
+    assert "export CLAUDE_CODE_AUTO_COMPACT_WINDOW=32768" in small
+    assert "/compact in time" in small
+    assert "/compact" not in text("claude-code")
+
+
+@pytest.mark.parametrize("client", ["claude-code", "cline"])
+def test_what_is_typed_is_a_script(client: str) -> None:
+    told_of = told(BIG, url="https://[fd00::1]:8443/a~b/")
+    script = CLIENTS[client].text(told_of)
+    done = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert told_of.url == "https://[fd00::1]:8443/a~b"
 
 
 def test_openwebui_is_an_environment() -> None:
@@ -171,7 +194,7 @@ def test_cline_has_the_command_and_every_field() -> None:
     lines = text("cline").splitlines()
 
     assert [line for line in lines if not line.startswith("#")] == [
-        f"cline auth -p openai -b {URL}/v1"
+        f'cline auth -p openai -k "${{SPARK_KEY:-none}}" -m qwen-1.5 -b {URL}/v1'
     ]
     assert "#   Model ID: qwen-1.5" in lines
     assert "#     Context Window Size: 108000" in lines

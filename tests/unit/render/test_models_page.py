@@ -94,14 +94,35 @@ def test_the_fastest_is_named_first() -> None:
     fast = model("b", measured=Measured(90), capabilities=Capabilities(vision=True))
     page = written(slow, fast)
 
-    assert "| quick answers | [b](#b), [a](#a) |" in page
-    assert "| images | [b](#b) |" in page
+    assert "| quick answers | [b](#b) (10 GiB, 90), [a](#a) (10 GiB, 41) |" in page
+    assert "| images | [b](#b) (10 GiB, 90) |" in page
+
+
+def test_the_smallest_is_named_first_where_memory_counts() -> None:
+    page = written(model("a", 12), model("b", 4.5), model("large", 30))
+
+    assert (
+        "| the least memory, beside a larger model | [b](#b) (4.5 GiB), [a](#a) (12 GiB) |" in page
+    )
+
+
+def test_a_coding_agent_needs_tools_and_room_for_them() -> None:
+    tools = Capabilities(tools=Tools.FORCED)
+    page = written(
+        model("agent-coder", capabilities=tools, context=65536),
+        model("small-coder", capabilities=tools, context=32768),
+        model("deaf-coder", capabilities=Capabilities(tools=Tools.NONE), context=65536),
+    )
+
+    assert "| coding agents that call tools | [agent-coder](#agent-coder) (10 GiB) |" in page
+    short = "[deaf-coder](#deaf-coder) (10 GiB), [small-coder](#small-coder) (10 GiB)"
+    assert f"| code, in short tasks | {short} |" in page
 
 
 def test_who_is_not_for_opencode_is_not_recommended_for_code() -> None:
     page = written(model("a-coder"), model("b", summary="slow; not for OpenCode"))
 
-    assert "| code | [a-coder](#a-coder) |" in page
+    assert "| code, in short tasks | [a-coder](#a-coder) (10 GiB) |" in page
 
 
 def test_what_cannot_be_had_is_not_recommended() -> None:

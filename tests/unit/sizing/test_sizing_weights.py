@@ -48,26 +48,46 @@ def test_the_index_says_what_its_parameters_take(name: str) -> None:
     assert weights_bytes(SAVED[name]["index"]) == pytest.approx(PARAMETERS[name], rel=0.02)
 
 
-def dense(config: dict[str, Any], *, size: int) -> int:
-    """Count the parameters of a Llama or Qwen 2 by its configuration, in bytes."""
-    hidden, count = config["hidden_size"], config["num_hidden_layers"]
-    head = hidden // config["num_attention_heads"]
-    keys = head * config["num_key_value_heads"]
-    attention = hidden * hidden * 2 + hidden * keys * 2
-    feed = 3 * hidden * config["intermediate_size"]
-    embeddings = 2 * config["vocab_size"] * hidden
-    return (count * (attention + feed) + embeddings) * size
+def parameters(config: dict[str, Any]) -> int:
+    """Count the weights of a decoder by its configuration: attention, feed, words; no norms."""
+    hidden = config["hidden_size"]
+    head = config.get("head_dim") or hidden // config["num_attention_heads"]
+    queries, keys = (head * config[f"num_{kind}_heads"] for kind in ("attention", "key_value"))
+    attention = 2 * hidden * (queries + keys)
+    feed = 3 * hidden * config["intermediate_size"] * config.get("num_local_experts", 1)
+    # Gemma 3 does not say that one table is both, and always has it so.
+    tied = config.get("tie_word_embeddings", config["model_type"] == "gemma3_text")
+    words = (1 if tied else 2) * config["vocab_size"] * hidden
+    return int(config["num_hidden_layers"] * (attention + feed) + words)
 
 
+def eyes(config: dict[str, Any]) -> int:
+    """Count the weights of a SigLIP encoder by its configuration."""
+    hidden = config["hidden_size"]
+    feed = 2 * hidden * config["intermediate_size"]
+    return int(config["num_hidden_layers"] * (4 * hidden * hidden + feed))
+
+
+# Dense ones, ones with experts, and one with an encoder for pictures.
 @pytest.mark.parametrize(
-    ("name", "size"), [("cogito-v1-preview-qwen-14b", 2), ("reflection-llama-3.1-70b", 4)]
+    "name",
+    [
+        "cogito-v1-preview-qwen-14b",
+        "granite-3.1-1b-a400m-instruct",
+        "medgemma-27b-it",
+        "reflection-llama-3.1-70b",
+        "wizardlm-2-8x22b",
+    ],
 )
-def test_the_index_says_what_the_layers_take(name: str, size: int) -> None:
+def test_the_index_says_what_the_layers_take(name: str) -> None:
     saved = SAVED[name]
+    config = saved["config"]
+    count = parameters(config.get("text_config", config))
+    if "vision_config" in config:
+        count += eyes(config["vision_config"])
+    size = {"bfloat16": 2, "float32": 4}[config["torch_dtype"]]
 
-    assert dense(saved["config"], size=size) == pytest.approx(
-        weights_bytes(saved["index"]), rel=0.02
-    )
+    assert count * size == pytest.approx(weights_bytes(saved["index"]), rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,132 @@
+"""`spark-model add` with folders and files as they lie about: odd names, missing parts."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spark_activator.catalog.load import check_files, load_catalog
+
+ROOT = Path(__file__).parents[3]
+CONFIG = {
+    "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "num_hidden_layers": 2,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "hidden_size": 128,
+    "max_position_embeddings": 1024,
+}  # fmt: skip
+
+
+@pytest.fixture
+def catalog(machine: Any) -> Any:
+    """A machine with the images that are shipped."""
+    machine.layout.images_file.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "images/images.yaml", machine.layout.images_file)
+    return machine
+
+
+def folder(path: Path, **files: bytes) -> Path:
+    path.mkdir(parents=True)
+    for name, data in {
+        "config.json": json.dumps(CONFIG).encode(), "model.safetensors": b"x" * 4096, **files,
+    }.items():  # fmt: skip
+        (path / name).write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "becomes"),
+    [
+        ("My Model (v2)", "my-model-v2"),
+        ("ümlaut#1", "mlaut-1"),
+        ("a'b\"c", "a-b-c"),
+        ("-x", "x"),
+        ("A" * 200, "a" * 63),
+    ],
+)
+def test_a_folder_with_an_odd_name(name: str, becomes: str, catalog: Any, tmp_path: Path) -> None:
+    place = folder(tmp_path / "with blanks" / name)
+
+    assert catalog.run("add", str(place)) == 0
+
+    path = catalog.layout.owner_models / f"{becomes}.yaml"
+    assert not check_files(catalog.layout, [path])
+    model = load_catalog(catalog.layout).models[becomes]
+    assert dict(model.container.mounts) == {model.source.model: str(place)}
+
+
+BROKEN = {
+    "not json": ({"config.json": b"{"}, "config.json: expected JSON"),
+    "a list": ({"config.json": b"[]"}, "config.json: expected a JSON object"),
+    "no utf-8": ({"config.json": b"\xff\xfe\xff"}, "config.json: expected JSON"),
+    "too deep": ({"config.json": b'{"a":' * 100_000}, "config.json: expected JSON"),
+    "long number": (
+        {"config.json": b'{"a":' + b"9" * 5000 + b"}"},
+        "config.json: expected JSON",
+    ),
+    "index": (
+        {"model.safetensors.index.json": b"nonsense"},
+        "model.safetensors.index.json: expected JSON",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_folder_is_a_sentence(
+    case: str, catalog: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files, says = BROKEN[case]
+
+    assert catalog.run("add", str(folder(tmp_path / "x", **files))) == 1
+
+    assert says in capsys.readouterr().err
+    assert not catalog.layout.owner_models.exists()
+
+
+@pytest.mark.parametrize("files", [["model.gguf"], ["pytorch_model.bin"], []])
+def test_weights_that_vllm_does_not_read(
+    files: list[str], catalog: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = folder(tmp_path / "x", **dict.fromkeys(files, b"x"))
+    (place / "model.safetensors").unlink()
+
+    assert catalog.run("add", str(place)) == 1
+
+    assert "expected weights as *.safetensors" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["fifo", "loop", "link"])
+def test_a_folder_with_odd_things_in_it(what: str, catalog: Any, tmp_path: Path) -> None:
+    place = folder(tmp_path / "x")
+    if what == "fifo":
+        os.mkfifo(place / "pipe")
+    elif what == "loop":
+        (place / "loop").symlink_to(place / "loop")
+    else:
+        (place / "self").symlink_to(place)
+
+    assert catalog.run("add", str(place)) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("../../etc/x", "expected a name"),
+        ("retired", "'retired' is the file"),
+        ("chat", "is part of the API's paths"),
+        ("-", "expected a name"),
+        ("", "'' is no name"),
+    ],
+)
+def test_names_that_no_model_may_have(
+    name: str, says: str, catalog: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = folder(tmp_path / "x")
+
+    status = catalog.run("add", str(place), "--name", name)
+
+    assert status == 1 or name == ""
+    assert name == "" or says in capsys.readouterr().err
