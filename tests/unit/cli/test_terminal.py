@@ -180,6 +180,7 @@ def test_wrong_key_is_said_and_asked_for_again(server) -> None:
         terminal.wait_for("API key: ")
         terminal.type(f"{SECRET}\n")
         terminal.wait_for("word of end")
+        terminal.wait_for("> ")
         terminal.type("\x04")
         assert terminal.end() == 0
 
