@@ -15,6 +15,9 @@ import threading
 import pytest
 from hub_server import Hub, Repo
 
+# A process of the command for each.
+pytestmark = pytest.mark.slow
+
 SECRET = "sk-spark-secret"
 
 
