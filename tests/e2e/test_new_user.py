@@ -51,7 +51,10 @@ def test_the_doctor_looks_at_a_machine_that_serves(stack: Stack) -> None:
 
 # Models whose weights and image nobody has; `example.org` is nobody's registry.
 MISSING = {
-    "no-weights": "extends: demo-story\nengine: vllm\nsource: {model: acme/nowhere}\nport: 18371\n",
+    "no-weights": (
+        "source: {model: acme/nowhere}\nimage: spark-demo\nmemory: 256MiB\nport: 18371\n"
+        "context: 1024\n"
+    ),
     "no-image": "extends: demo-story\nimage: nowhere\nport: 18372\n",
 }
 NOWHERE = "nowhere: {reference: example.org/nowhere:1, pinned: false, cpu: true}\n"
