@@ -69,7 +69,7 @@ def test_what_is_missing_is_said_with_the_command_that_brings_it(stack: Stack) -
         node.exec(f"spark-model apply && systemctl enable --now {sockets}")
         for name, code, command in (
             ("no-weights", "weights_missing", "sudo spark-model pull no-weights"),
-            ("no-image", "image_missing", "spark-model image pull nowhere"),
+            ("no-image", "image_missing", "sudo spark-model image pull nowhere"),
         ):
             # By the front door, and in the words of the terminal.
             [told] = stack.ask(FRONT, name)
