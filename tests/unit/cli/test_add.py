@@ -131,6 +131,8 @@ def test_a_model_of_the_hub_is_pinned_to_what_was_read(catalog: Any, hub: Hub, o
     assert made.context == 1024
     assert made.capabilities.tools is Tools.FULL
     assert made.env["VLLM_CPU_KVCACHE_SPACE"] == "1"
+    # That image has no compiler, and vLLM would want one.
+    assert "--enforce-eager" in made.args
     assert made.memory == 4 * GIB
     assert "spark-model enable tiny" in out()
     assert "model.safetensors" not in hub.sent
