@@ -1,4 +1,4 @@
-"""The text of files.yaml → files that can be fetched, by the hash of their content."""
+"""The text of files.yaml → files that can be had, by the hash of their content."""
 
 from __future__ import annotations
 
@@ -12,22 +12,35 @@ from spark_activator.errors import FileProblems, Problem
 
 _NAME = Text("a file's name", r"^[A-Za-z0-9][A-Za-z0-9._-]*(?!\n)$", 255)
 _LINK = Text("a link", r"^https://[^\s]+(?!\n)$", 400)
+_SHIPPED = Text(
+    "a file of images/ such as 'patches/some.py'",
+    r"^[a-z0-9][a-z0-9-]*/[A-Za-z0-9][A-Za-z0-9._-]*(?!\n)$",
+    255,
+)
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 
 FILE = Table(
     {
         "name": Setting(_NAME, "What it is called where it comes from.", required=True),
-        "url": Setting(_LINK, "Where it is fetched.", required=True),
+        "url": Setting(_LINK, "Where it is fetched."),
+        "shipped": Setting(_SHIPPED, "Where it lies in images/: it comes with this project."),
     }
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Fetchable:
-    """A file that can be fetched: what it is called there, and where that is."""
+    """A file that can be had: what it is called there, and where that is.
+
+    Attributes:
+        name: What it is called where it comes from.
+        url: Where it is fetched; empty where it is shipped.
+        shipped: Where it lies below images/; empty where it is fetched.
+    """
 
     name: str
-    url: str
+    url: str = ""
+    shipped: str = ""
 
 
 def parse(text: str, file: str) -> tuple[dict[str, Fetchable], list[Problem]]:
@@ -47,6 +60,10 @@ def parse(text: str, file: str) -> tuple[dict[str, Fetchable], list[Problem]]:
             report.add(key, "expected 'sha256:' and 64 hex digits as its name")
             continue
         values = FILE.read(entry, key, report)
-        if isinstance(values, dict):
-            found[key] = Fetchable(**values)
+        if not isinstance(values, dict):
+            continue
+        if ("url" in values) == ("shipped" in values):
+            report.add(key, "expected one of 'url' and 'shipped'")
+            continue
+        found[key] = Fetchable(**values)
     return found, sorted(report.problems)
