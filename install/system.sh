@@ -265,7 +265,12 @@ uninstall_system() {
 stop_units() {
     for unit in "$@"; do
         case $unit in
-        spark-model@*.socket) run "see: systemctl status $unit" systemctl disable --now "$unit" ;;
+        spark-model@*.socket)
+            run "see: systemctl status $unit" systemctl disable "$unit"
+            # One of no model can be enabled by a slip, and is nothing that could be stopped.
+            [ "$(systemctl show -P LoadState "$unit")" != loaded ] ||
+                run "see: systemctl status $unit" systemctl stop "$unit"
+            ;;
         *@*) run "see: systemctl status $unit" systemctl stop "$unit" ;;
         *)
             ! systemctl cat "$unit" >/dev/null 2>&1 ||

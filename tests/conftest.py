@@ -1,11 +1,21 @@
-"""How tests are spread over workers, where `tests/run` asks for several."""
+"""What holds for every test: how they are spread over workers, and what they start with."""
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
+import garbage
 import pytest
 from lanes import Lanes, turn
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have garbage told of, and Ctrl-C heard by what tests start."""
+    config.pluginmanager.register(garbage)
+    # In the background a shell has it ignored, and who is started there inherits that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)

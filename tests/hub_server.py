@@ -17,12 +17,19 @@ COMMIT = "c0ffee" + "0" * 34
 
 @dataclass
 class Repo:
-    """Files of one repository; those whose names end so are large (LFS)."""
+    """Files of one repository; those whose names end so are large (LFS).
+
+    Attributes:
+        token: Without it the hub refuses; None: it does not.
+        gated: Whether it says that there are terms to accept.
+        listed: Whether it shows to everybody which files there are, and refuses them alone.
+    """
 
     files: dict[str, bytes]
     commit: str = COMMIT
     token: str | None = None
     gated: bool = False
+    listed: bool = False
 
     def digest(self, name: str) -> str:
         """What the hub names the content by."""
@@ -97,8 +104,10 @@ class _Handler(BaseHTTPRequestHandler):
             revision, _, name = rest.partition("/")
             self._file(repository, revision, urllib.parse.unquote(name))
 
-    def _repo(self, repository: str) -> Repo | None:
+    def _repo(self, repository: str, *, listing: bool = False) -> Repo | None:
         repo = self.hub.repos.get(repository)
+        if repo is not None and repo.listed and listing:
+            return repo
         given = self.headers.get("Authorization")
         if repo is not None and repo.token and given != f"Bearer {repo.token}":
             if repo.gated:
@@ -113,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _describe(self, rest: str) -> None:
         repository, _, revision = rest.partition("/revision/")
-        repo = self._repo(repository)
+        repo = self._repo(repository, listing=True)
         if repo is None:
             return
         if revision and urllib.parse.unquote(revision) not in ("main", repo.commit):
@@ -168,8 +177,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _json(self, body: object) -> None:
-        data = json.dumps(body).encode()
         self.send_response(200)
+        self._body(body)
+
+    def _body(self, body: object) -> None:
+        data = json.dumps(body).encode()
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
@@ -181,8 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("X-Error-Code", code)
         else:
             self.send_header("X-Error-Message", "Invalid username or password.")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
+        self._body({"error": "Access to it is restricted."})
 
 
 def _large(name: str) -> bool:

@@ -49,7 +49,6 @@ LANES = {
     "tests/integration/nginx/": MODULE,
     "tests/integration/test_demo_image.py": MODULE,
     "tests/integration/test_runner_guard": ALONE,
-    "tests/integration/test_runner_life.py::test_lease_is_kept_until_the_memory": ALONE,
 }
 
 

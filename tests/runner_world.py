@@ -25,6 +25,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fake_proc import GIB, FakeProc
+
 from spark_activator.catalog import frozen
 from spark_activator.catalog.host import HostSettings
 from spark_activator.catalog.model import Engine, Image, Model, Source, Timeouts
@@ -45,6 +47,8 @@ RESTART_AFTER = 0.1
 # Without a measure a switch is taken to cost 5 minutes: with this 3 s, so that an
 # idle model goes after 0.75 s and a busy one after 9 s.
 PACE = 0.01
+# Bytes that the machine of a world has, none of them taken.
+TOTAL = 128 * GIB
 # `python -I` does not see the checkout: what systemd runs is an installation.
 ROOT = str(Path(__file__).resolve().parent.parent)
 
@@ -120,12 +124,21 @@ class Unit(threading.Thread):
 
     def stop(self) -> None:
         """`systemctl stop` of socket and service."""
-        self.stopped = True
-        os.write(self._wake, b"x")
-        if self.is_alive():
+        self.begin_stop()
+        self.finish_stop()
+
+    def begin_stop(self) -> None:
+        """Tell it to end."""
+        with self._lock:
+            self.stopped = True
             process = self.process
-            if process is not None and process.poll() is None:
-                process.terminate()
+        os.write(self._wake, b"x")
+        if process is not None and process.poll() is None:
+            process.terminate()
+
+    def finish_stop(self) -> None:
+        """Wait until it has ended, and close all that it had."""
+        if self.is_alive():
             self.join(60)
         self._drop_store()
         self._listener.close()
@@ -135,7 +148,10 @@ class Unit(threading.Thread):
 
     def _serve_once(self) -> bool:
         """Run the service until it ends; True when it has to be restarted."""
-        self._start()
+        with self._lock:
+            if self.stopped:
+                return False
+            self._start()
         assert self.process is not None
         pidfd = os.pidfd_open(self.process.pid)
         while True:
@@ -230,7 +246,12 @@ class World:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.layout = Layout(root / "etc", root / "var", root / "run", root / "share")
+        # Runners wait for what an engine took to come back, and what other tests take
+        # of this machine meanwhile would be waited for as well.
+        self.memory = FakeProc(root / "kernel", TOTAL)
+        self.layout = Layout(
+            root / "etc", root / "var", root / "run", root / "share", proc=self.memory.root
+        )
         self.units: dict[str, Unit] = {}
         self.engines: dict[str, Unit] = {}
         self.activators: list[Activator] = []
@@ -307,8 +328,13 @@ class World:
     def close(self) -> None:
         for activator in self.activators:
             activator.close()
-        for unit in (*self.units.values(), *self.engines.values()):
-            unit.stop()
+        # Each of them, also where the time of the test is over in the middle.
+        with contextlib.ExitStack() as ends:
+            for units in (self.engines, self.units):
+                for unit in units.values():
+                    ends.callback(unit.finish_stop)
+                for unit in units.values():
+                    ends.callback(unit.begin_stop)
 
     def logs(self) -> str:
         return "\n".join(f"--- {f.name}\n{f.read_text()}" for f in sorted(self.root.glob("*.log")))

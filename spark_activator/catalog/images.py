@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from spark_activator.catalog import document
-from spark_activator.catalog.kinds import LINE, MapOf, Switch, Text
+from spark_activator.catalog import entries
+from spark_activator.catalog.kinds import LINE, LINK, MapOf, Switch, Text
 from spark_activator.catalog.model import Image
 from spark_activator.catalog.names import wrong_name
 from spark_activator.catalog.section import Report, Setting, Table
-from spark_activator.errors import FileProblems, Problem
+from spark_activator.errors import Problem
 
 _REFERENCE = Text(
     "a reference such as 'registry/name:tag' without a digest",
@@ -18,7 +18,6 @@ _REFERENCE = Text(
 )
 _FOLDER = Text("a folder of images/", r"^[a-z0-9][a-z0-9.-]*(?!\n)$", 63)
 _FLAG = Text("a flag such as '--max-num-seqs'", r"^--[a-z0-9][a-z0-9-]*(?!\n)$", 63)
-_LINK = Text("a link", r"^https://[^\s]+(?!\n)$", 400)
 _DIGEST = Text("'sha256:' and 64 hex digits", r"^sha256:[0-9a-f]{64}(?!\n)$", 71)
 
 IMAGE = Table(
@@ -31,7 +30,7 @@ IMAGE = Table(
         "serves": Setting(LINE, "The engine in it and its version, such as 'vLLM 0.28.0'."),
         "build": Setting(_FOLDER, "The folder of images/ from which it is built on this machine."),
         "flags": Setting(
-            MapOf(_FLAG, _LINK), "Flags that only this image knows, and where it documents them."
+            MapOf(_FLAG, LINK), "Flags that only this image knows, and where it documents them."
         ),
     }
 )
@@ -62,13 +61,7 @@ def parse(text: str, file: str) -> tuple[dict[str, Entry], list[Problem]]:
     Returns:
         The images that are right, and what is wrong with the others.
     """
-    report = Report(file)
-    try:
-        entries = document.parse(text, file)
-    except FileProblems as error:
-        return {}, list(error.problems)
-    images = {name: _image(name, entry, report) for name, entry in entries.items()}
-    return {name: image for name, image in images.items() if image}, sorted(report.problems)
+    return entries.parse(text, file, _image)
 
 
 def _image(name: str, entry: object, report: Report) -> Entry | None:

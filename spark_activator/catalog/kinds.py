@@ -51,6 +51,7 @@ class Text:
 
 
 LINE = Text("one line of text", r"^[^\n\r]+(?!\n)$", 400)
+LINK = Text("a link", r"^https://[^\s]+(?!\n)$", 400)
 
 
 def duration() -> Text:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spark_activator.catalog import document
+from spark_activator.catalog import entries
 from spark_activator.catalog.kinds import LINE
 from spark_activator.catalog.names import wrong_name
 from spark_activator.catalog.section import Report, Setting, Table
 from spark_activator.catalog.settings import NAME_KIND
-from spark_activator.errors import FileProblems, Problem
+from spark_activator.errors import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +35,13 @@ def parse(text: str, file: str) -> tuple[dict[str, Retired], list[Problem]]:
     Returns:
         The names that are right, and what is wrong with the others.
     """
-    report = Report(file)
-    try:
-        entries = document.parse(text, file)
-    except FileProblems as error:
-        return {}, list(error.problems)
-    known = {}
-    for name, entry in entries.items():
-        wrong = wrong_name(name)
-        found = report.add(name, wrong) if wrong else RETIRED.read(entry, name, report)
-        if isinstance(found, Retired):
-            known[name] = found
-    return known, sorted(report.problems)
+    return entries.parse(text, file, _retired)
+
+
+def _retired(name: str, entry: object, report: Report) -> Retired | None:
+    wrong = wrong_name(name)
+    if wrong:
+        report.add(name, wrong)
+        return None
+    found = RETIRED.read(entry, name, report)
+    return found if isinstance(found, Retired) else None

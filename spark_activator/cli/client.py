@@ -15,7 +15,11 @@ from spark_activator.cli.units import Units
 from spark_activator.errors import FileProblems, UserError
 from spark_activator.layout import Layout
 
-_URL = re.compile(r"https?://[A-Za-z0-9._~:\[\]-]+(?:/[A-Za-z0-9._~/-]*)?")
+# A name, an IPv4 or an IPv6 address; a password would come into files that are passed on.
+_URL = re.compile(
+    r"https?://(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
+    r"(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?"
+)
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:

@@ -48,7 +48,7 @@ def asked(layout: Layout, name: str, command: Command) -> Iterator[socket.socket
         except OSError as error:
             raise UserError(
                 f"cannot ask the runner of '{name}': {error.strerror}",
-                hint=f"is it switched on? sudo systemctl enable --now spark-model@{name}.socket",
+                hint=f"is it switched on? sudo spark-model enable {name}",
             ) from error
         yield connection
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,14 +47,14 @@ def _run(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
     images = _images(host.docker_host, used)
     _caches(layout.state / "cache", images)
     _free({*places, str(layout.state)})
-    _hints(entries)
+    _hints(entries, wanted.unreadable(layout, catalog))
     return 0
 
 
 def _weights(entries: Iterable[Stored]) -> None:
     rows = [
         (
-            entry.repository + (" (not whole)" if entry.partial else ""),
+            entry.repository + _state(entry),
             _size(entry.size),
             ", ".join(entry.users) or NOBODY,
             entry.place,
@@ -65,6 +65,12 @@ def _weights(entries: Iterable[Stored]) -> None:
         print(table(("WEIGHTS", "SIZE", "MODELS", "CACHE"), rows))
     else:
         print("no weights in any hub cache")
+
+
+def _state(entry: Stored) -> str:
+    if entry.half_deleted:
+        return " (half deleted)"
+    return " (not whole)" if entry.partial else ""
 
 
 def _images(docker_host: str | None, used: dict[Image, list[str]]) -> dict[str, str]:
@@ -146,14 +152,17 @@ def _free(places: Iterable[str]) -> None:
     print("\n" + table(("DISK OF", "FREE", "OF"), list(seen.values())))
 
 
-def _hints(entries: Iterable[Stored]) -> None:
-    entries = list(entries)
+def _hints(entries: Sequence[Stored], unreadable: Sequence[str]) -> None:
+    if unreadable:
+        names = ", ".join(unreadable)
+        print(f"\nwhat {names} would use is not known: problems in the file (spark-model check)")
     orphans = [entry for entry in entries if not entry.users and entry.size]
     if orphans:
         total = sum(entry.size or 0 for entry in orphans)
         print(f"\nno model uses {_size(total)} of weights; to delete them:")
         for entry in orphans:
-            print(f"    rm -r {shlex.quote(str(entry.path))}")
+            mine = os.access(entry.place, os.W_OK)
+            print(f"    {'' if mine else 'sudo '}rm -r {shlex.quote(str(entry.path))}")
     for entry in entries:
         if entry.partial and entry.users:
             print(f"\n{entry.repository} is not whole (run: spark-model pull {entry.users[0]})")

@@ -48,7 +48,7 @@ def _run(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
     name: str = arguments.name
     catalog = load_catalog(layout)
     model = _wanted(layout, catalog, name)
-    freeze.require_rights(layout, units, command=f"enable {name}")
+    freeze.require_rights(layout, units, command=f"enable {name}", can_try=False)
     _examine(layout, units, model)
     if model.image is not None:
         image.ensure(layout, model.image.name)
@@ -182,6 +182,7 @@ def first_start(layout: Layout, model: Model) -> str:
     from spark_activator.catalog import frozen
     from spark_activator.cli import models, tables
     from spark_activator.runner import history
+    from spark_activator.weights.place import size
 
     state = models.read_state(layout, model.name)
     if state is not None:
@@ -197,6 +198,6 @@ def first_start(layout: Layout, model: Model) -> str:
     read = model.sizing.weights / READ_RATE
     return (
         f"it has not started here yet; an estimate: {tables.span(max(1.0, read))} to read "
-        f"{model.sizing.weights / GIB:.1f} GiB of weights at an assumed 1 GiB/s, and what the "
+        f"{size(model.sizing.weights)} of weights at an assumed 1 GiB/s, and what the "
         f"engine compiles the first time, which is often longer; it is given up after {limit}"
     )

@@ -85,17 +85,20 @@ def carry_out(layout: Layout, todo: Iterable[Change]) -> None:
             files.write(path, change.new, mode=mode)
 
 
-def require_rights(layout: Layout, units: Units, *, command: str) -> None:
+def require_rights(layout: Layout, units: Units, *, command: str, can_try: bool = True) -> None:
     """Insist that files and units may be written, before the first one is.
+
+    *can_try* says that the command has a `--dry-run`.
 
     Raises:
         UserError: They may not.
     """
     for directory in (layout.frozen("x").parent, units.directory):
         if not files.may_write(directory):
+            other = ", or add --dry-run to see what it would do" if can_try else ""
             raise UserError(
                 f"'{command}' writes below {directory}, which needs root",
-                hint=f"run: sudo spark-model {command}, or add --dry-run to see what it would do",
+                hint=f"run: sudo spark-model {command}{other}",
             )
 
 

@@ -6,11 +6,13 @@ import http.client
 import io
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from spark_activator.catalog.model import Image
+from spark_activator.cli.aside import aside, each_aside
 from spark_activator.cli.image_progress import GIB, Pull, Teller
 from spark_activator.errors import UserError
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     import requests
 
 T = TypeVar("T")
+Said = Generator[Mapping[str, Any], None, None]
 
 # To look at something; a pull or a build has no limit, somebody watches it.
 LIMIT = 60
@@ -63,14 +66,14 @@ class Docker:
         self._root: str | None = None
         # The SDK keeps the answer that it reads from to itself; requests' own hook has it.
         self._answers: list[requests.Response] = []
-        self._api = _translated("answer", lambda: docker.APIClient(base_url=url, timeout=LIMIT))
+        self._api = _asked("answer", lambda: docker.APIClient(base_url=url, timeout=LIMIT))
         self._api.hooks["response"].append(self._heed)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *reason: object) -> None:
-        self._api.close()
+        aside(self._api.close)
 
     def find(self, image: Image) -> Found | None:
         """Return what Docker has under the name and digest of *image*.
@@ -87,7 +90,7 @@ class Docker:
                 return None
             return found
 
-        found = _translated("look at the image", look)
+        found = _asked("look at the image", look)
         if found is None:
             return None
         names = found.get("RepoDigests") or ()
@@ -113,13 +116,18 @@ class Docker:
         name, tag = _split(image.reference)
         wanted = image.digest or tag
         progress = Pull()
+        # Asked once, and now: the answer to be closed is the last one that came.
+        self._free()
 
         def act() -> None:
-            for event in self._events(self._api.pull(name, tag=wanted, stream=True, decode=True)):
-                _raise_told(event, image)
-                progress.hear(event)
-                self._check_room(image, progress)
-                self._teller.tell(progress.line())
+            with self._events(
+                lambda: self._api.pull(name, tag=wanted, stream=True, decode=True)
+            ) as events:
+                for event in events:
+                    _raise_told(event, image)
+                    progress.hear(event)
+                    self._check_room(image, progress)
+                    self._teller.tell(progress.line())
 
         try:
             _translated(f"pull {image.pull_spec}", act, image)
@@ -148,49 +156,54 @@ class Docker:
             UserError: A step fails; what it said last was shown.
         """
 
-        def act() -> None:
-            events = self._api.build(
+        def begin() -> Said:
+            return self._api.build(
                 fileobj=io.BytesIO(context), custom_context=True, tag=tag, rm=True, forcerm=True,
                 buildargs=dict(arguments), labels=dict(labels), nocache=no_cache, decode=True,
             )  # fmt: skip
+
+        def act() -> None:
             base = Pull()
-            for event in self._events(events):
-                _raise_told(event, None)
-                if "stream" in event:
-                    for line in str(event["stream"]).splitlines():
-                        if line.strip():
-                            self._teller.say(f"  {line.rstrip()}")
-                elif "status" in event:
-                    base.hear(event)
-                    self._teller.tell(f"  the base: {base.line()}")
+            with self._events(begin) as events:
+                for event in events:
+                    _raise_told(event, None)
+                    if "stream" in event:
+                        for line in str(event["stream"]).splitlines():
+                            if line.strip():
+                                self._teller.say(f"  {line.rstrip()}")
+                    elif "status" in event:
+                        base.hear(event)
+                        self._teller.tell(f"  the base: {base.line()}")
 
         try:
             _translated(f"build {tag}", act)
         finally:
             self._teller.end()
 
-    def _events(
-        self, events: Generator[Mapping[str, Any], None, None]
-    ) -> Iterator[Mapping[str, Any]]:
-        # Where we end early the connection has to go: that ends the work at Docker's side.
-        try:
-            yield from events
-        finally:
-            events.close()
-            while self._answers:
-                self._answers.pop().close()
+    def _events(self, begin: Callable[[], Said]) -> AbstractContextManager[Said]:
+        def read() -> Said:
+            events = begin()
+            # Where we end early the connection has to go: that ends the work at Docker's side.
+            try:
+                yield from events
+            finally:
+                events.close()
+                while self._answers:
+                    self._answers.pop().close()
+
+        return closing(each_aside(read))
 
     def _heed(self, response: requests.Response, **options: object) -> None:
         self._answers = [response]
 
     def _free(self) -> tuple[str, int] | None:
-        root = str(
-            _translated("say where it keeps images", self._api.info).get("DockerRootDir", "")
-        )
+        if self._root is None:
+            told = _asked("say where it keeps images", self._api.info)
+            self._root = str(told.get("DockerRootDir", ""))
         # Docker may be on another machine, or in another root directory.
-        if not root or not os.path.isdir(root):
+        if not self._root or not os.path.isdir(self._root):
             return None
-        return root, shutil.disk_usage(root).free
+        return self._root, shutil.disk_usage(self._root).free
 
     def _check_room(self, image: Image, progress: Pull) -> None:
         """End a pull whose layers cannot fit, as soon as their sizes are known."""
@@ -241,6 +254,10 @@ def _hint(message: str, image: Image | None) -> str | None:
     if any(word in low for word in ("timeout", "no such host", "connection refused", "tls")):
         return "is the network there? the same command goes on"
     return None
+
+
+def _asked(what: str, act: Callable[[], T]) -> T:
+    return _translated(what, lambda: aside(act))
 
 
 def _translated(what: str, act: Callable[[], T], image: Image | None = None) -> T:

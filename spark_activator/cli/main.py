@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -39,9 +40,8 @@ from spark_activator.layout import Layout
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and say the exit status."""
-    arguments = _parser().parse_args(argv)
     try:
-        return _run(arguments)
+        return _run(_parser().parse_args(argv))
     except SparkError as error:
         hint = f" (hint: {error.hint})" if error.hint else ""
         print(f"spark-model: {error.message}{hint}", file=sys.stderr)
@@ -67,6 +67,13 @@ def _run(arguments: argparse.Namespace) -> int:
             f"{error.filename}: permission denied",
             hint="use sudo; or, to look and stop, join the group: "
             "sudo usermod -aG spark-activator USER, and log in again",
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            os.strerror(error.errno).lower(),
+            hint="make room, see: df -h and spark-model disk",
         ) from error
 
 

@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,6 +23,10 @@ from spark_activator.state import State
 
 class UnknownModel(UserError):
     """There is no frozen model of that name, or no more: it may go while others are read."""
+
+
+class Retired(UserError):
+    """The catalog had a model of that name once: why no more, and in the hint what to use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,23 +104,28 @@ def require(layout: Layout, name: str) -> None:
     """Insist that *name* is a model that was frozen.
 
     Raises:
-        UnknownModel: It is none; the nearest names are in the hint.
-        UserError: It was a model of the catalog once.
+        UserError: It is none; the nearest names are in the hint.
+        Retired: It was a model of the catalog once.
     """
     known = names(layout)
     if name in known:
         return
     refuse_retired(layout, name)
+    raise unknown(name, known)
+
+
+def unknown(name: str, known: Sequence[str]) -> UserError:
+    """Say that no model has the *name*, and which of those *known* may be meant."""
     near = difflib.get_close_matches(name, known, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else "see: spark-model list"
-    raise UnknownModel(f"unknown model '{name}'", hint=hint)
+    return UserError(f"unknown model '{name}'", hint=hint)
 
 
 def refuse_retired(layout: Layout, name: str) -> None:
     """Say what became of *name*, where it was a model of the catalog once.
 
     Raises:
-        UserError: It was.
+        Retired: It was.
     """
     # It reads YAML: whoever names a model that is there does not wait for that.
     from spark_activator.catalog.load import load_retired
@@ -123,7 +133,7 @@ def refuse_retired(layout: Layout, name: str) -> None:
     why = load_retired(layout)[0].get(name)
     if why is not None:
         hint = f"use '{why.instead}'" if why.instead else None
-        raise UserError(f"model '{name}' is no more: {why.reason}", hint=hint)
+        raise Retired(f"model '{name}' is no more: {why.reason}", hint=hint)
 
 
 def load(layout: Layout, name: str) -> Model:

@@ -7,7 +7,6 @@ the caches is not fetched again.
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
 import os
 import sys
@@ -15,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spark_activator.cli import files
+from spark_activator.cli import files, hub_token
 from spark_activator.cli.arguments import Commands, command
 from spark_activator.cli.units import Units
 from spark_activator.errors import UserError
@@ -24,10 +23,10 @@ from spark_activator.layout import Layout
 if TYPE_CHECKING:
     from spark_activator.catalog.model import Model
     from spark_activator.weights.choice import Choice
+    from spark_activator.weights.download import Repository
+    from spark_activator.weights.place import Wanted
     from spark_activator.weights.remote import Listing
 
-# A token is a line; what is longer is another file.
-TOKEN_LIMIT = 4096
 HASH = "sha256:"
 
 
@@ -35,26 +34,40 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add it to *commands*."""
     sub = command(commands, "pull", "fetch the weights of models", _run)
     sub.add_argument("names", nargs="+", metavar="NAME")
-    sub.add_argument(
-        "--token-file",
-        metavar="FILE",
-        help="the hub's token, for repositories that are private or gated ('-': standard input)",
-    )
+    hub_token.add_option(sub)
 
 
 def _run(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
     from spark_activator.cli import wanted
 
     models = [wanted.model(layout, name) for name in dict.fromkeys(arguments.names)]
-    pull = _Pull(layout, read_token(arguments.token_file))
+    pull = _Pull(layout, hub_token.read(arguments.token_file))
     try:
-        for model in models:
-            pull.have(model)
+        _have_all(pull, models)
     except KeyboardInterrupt:
         names = " ".join(arguments.names)
         print(f"\nstopped; what came is kept (go on: spark-model pull {names})", file=sys.stderr)
         raise
     return 0
+
+
+def _have_all(pull: _Pull, models: Sequence[Model]) -> None:
+    """Have each of *models*; one that cannot be had does not keep the others waiting."""
+    failed = []
+    for model in models:
+        try:
+            pull.have(model)
+        except UserError as error:
+            if len(models) == 1:
+                raise
+            hint = f" (hint: {error.hint})" if error.hint else ""
+            print(f"{model.name}: {error.message}{hint}", file=sys.stderr)
+            failed.append(model.name)
+    if failed:
+        raise UserError(
+            f"{len(failed)} of {len(models)} are not whole: {', '.join(failed)}",
+            hint="the reasons are above",
+        )
 
 
 def ensure(layout: Layout, model: Model) -> None:
@@ -66,29 +79,6 @@ def ensure(layout: Layout, model: Model) -> None:
         UserError: They cannot be fetched.
     """
     _Pull(layout, None).have(model, quiet=True)
-
-
-def read_token(path: str | None) -> str | None:
-    """Read the hub's token from the file at *path*, `-` being standard input.
-
-    Raises:
-        UserError: There is none.
-    """
-    if path is None:
-        return None
-    try:
-        if path == "-":
-            text = sys.stdin.readline(TOKEN_LIMIT)
-        else:
-            with open(path) as stream:
-                text = stream.read(TOKEN_LIMIT)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise UserError(f"cannot read the token from {path}: {reason}") from error
-    token = text.strip()
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise UserError(f"expected a token, a line of letters and digits, in {path}")
-    return token
 
 
 class _Pull:
@@ -127,9 +117,8 @@ class _Pull:
         there = place.whole(caches, wanted)
         if there is None:
             chosen = place.writable(caches, wanted)
-            for repository, revision in wanted:
-                if hub.has(str(chosen), repository, revision) is not True:
-                    self._fetch(model, chosen, repository, revision)
+            missing = [one for one in wanted if hub.has(str(chosen), *one) is not True]
+            self._fetch(model, chosen, missing)
             there = str(chosen)
         elif not quiet:
             print(f"{model.name}: is whole in {there}")
@@ -141,43 +130,44 @@ class _Pull:
             ],
         }
 
-    def _fetch(self, model: Model, where: Path, repository: str, revision: str | None) -> None:
-        from spark_activator.weights import choice, place
-        from spark_activator.weights.download import Repository
-        from spark_activator.weights.progress import Progress
-
-        found = self._list(repository, revision)
-        chosen = choice.choose(found.files, model.args)
-        _require_weights(found, chosen)
-        with place.as_owner(where):
-            target = Repository(where, found, chosen.wanted, self._token)
-            need = target.needed()
-            place.require_room(where, need, f"'{repository}'")
-            _announce(model.name, where, found, chosen, need)
-            progress = Progress(chosen.size, chosen.size - need, sys.stdout)
-            try:
-                target.fetch(revision, progress)
-            finally:
-                progress.end()
-        print(f"{model.name}: {repository} is whole, each file has the hash that the hub names")
-
-    def _list(self, repository: str, revision: str | None) -> Listing:
+    def _fetch(self, model: Model, where: Path, missing: Wanted) -> None:
+        """Fetch *missing*; where a token may help and somebody is there, ask for it once."""
         from spark_activator.weights import remote
+
+        while True:
+            try:
+                self._fetch_with_token(model, where, missing)
+            except remote.NoAccess as error:
+                refusal = error.with_way(f"spark-model pull {model.name} --token-file FILE")
+                if self._asked or not hub_token.may_ask():
+                    raise refusal from error
+                self._asked = True
+                print(error.message, file=sys.stderr)
+                self._token = hub_token.ask()
+                if self._token is None:
+                    raise refusal from error
+            else:
+                return
+
+    def _fetch_with_token(self, model: Model, where: Path, missing: Wanted) -> None:
+        from spark_activator.weights import choice, place, remote
+        from spark_activator.weights.download import Repository
 
         if self._token is None:
             self._token = remote.stored_token()
-        try:
-            return remote.listing(repository, revision, self._token)
-        except remote.NoAccess as error:
-            if self._asked or not (sys.stdin.isatty() and sys.stderr.isatty()):
-                raise
-            self._asked = True
-            print(f"{error.message}", file=sys.stderr)
-            given = getpass.getpass("token of the hub (not shown; empty: give up): ").strip()
-            if not given:
-                raise
-            self._token = given
-            return self._list(repository, revision)
+        todo = []
+        for repository, revision in missing:
+            found = remote.listing(repository, revision, self._token)
+            chosen = choice.choose(found.files, model.args)
+            _require_weights(found, chosen)
+            target = Repository(where, found, chosen.wanted, self._token)
+            todo.append((found, chosen, target, revision))
+        with place.as_owner(where):
+            # Of all of them: a draft that has no room is known before the model comes.
+            need = sum(target.needed() for _, _, target, _ in todo)
+            place.require_room(where, need, " with ".join(f"'{name}'" for name, _ in missing))
+            for found, chosen, target, revision in todo:
+                _fetch_one(model.name, where, found, chosen, target, revision)
 
     def _remember(self, name: str, record: dict[str, Any]) -> None:
         path = self._layout.pulled(name)
@@ -185,6 +175,26 @@ class _Pull:
         # Who pulls into a cache of their own need not be root, and what they got is there.
         if record and files.may_write(path.parent) and files.read(path) != text:
             files.write(path, text)
+
+
+def _fetch_one(
+    name: str,
+    where: Path,
+    found: Listing,
+    chosen: Choice,
+    target: Repository,
+    revision: str | None,
+) -> None:
+    from spark_activator.weights.progress import Progress
+
+    need = target.needed()
+    _announce(name, where, found, chosen, need)
+    progress = Progress(chosen.size, chosen.size - need, sys.stdout)
+    try:
+        target.fetch(revision, progress)
+    finally:
+        progress.end()
+    print(f"{name}: {found.repository} is whole, each file has the hash that the hub names")
 
 
 def _have_file(layout: Layout, digest: str) -> None:

@@ -34,7 +34,7 @@ def load(place: str) -> RecipeText:
         UserError: There is none, or several.
     """
     if place == "-":
-        return RecipeText(sys.stdin.read(LIMIT + 1), "standard input")
+        return RecipeText(_decoded(sys.stdin.buffer.read(LIMIT + 1), place), "standard input")
     if place.startswith(("http://", "https://")):
         return RecipeText(_fetched(place), place)
     path = Path(place).expanduser()
@@ -58,11 +58,16 @@ def _within(folder: Path) -> Path:
 def _text(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            return file.read(LIMIT + 1).decode()
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: expected text in UTF-8") from None
+            return _decoded(file.read(LIMIT + 1), str(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _decoded(data: bytes, place: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise UserError(f"{place}: expected text in UTF-8") from None
 
 
 def _environment(path: Path) -> dict[str, str]:
@@ -83,6 +88,6 @@ def _fetched(link: str) -> str:
         reason = getattr(error, "reason", None) or error
         raise UserError(f"{link}: cannot be fetched: {reason}") from None
     text = data.decode("utf-8", errors="replace")
-    if text.lstrip().startswith(("<!DOCTYPE", "<html")):
+    if text.lstrip()[:9].lower().startswith(("<!doctype", "<html")):
         raise UserError(f"{link}: is a web page", hint="give the link of the raw file")
     return text

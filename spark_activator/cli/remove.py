@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from spark_activator.cli.arguments import Commands, command
 from spark_activator.cli.units import Units
@@ -18,6 +18,7 @@ from spark_activator.layout import Layout
 
 if TYPE_CHECKING:
     from spark_activator.catalog.load import Catalog
+    from spark_activator.catalog.model import Model
     from spark_activator.weights.inventory import Stored
 
 
@@ -34,15 +35,17 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _run(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
     from spark_activator.catalog.load import load_catalog
-    from spark_activator.cli import freeze, models
+    from spark_activator.cli import freeze, models, wanted
 
     name = arguments.name
     catalog = load_catalog(layout)
     frozen = models.names(layout)
     if name not in catalog.files and name not in frozen:
-        models.require(layout, name)
-    freeze.require_rights(layout, units, command=f"remove {name}")
+        _refuse(name, wanted.find(layout, catalog, name))
+    freeze.require_rights(layout, units, command=f"remove {name}", can_try=False)
     entries = _weights(layout, catalog, name)
+    if arguments.weights:
+        _require_users_known(layout, catalog, name)
     going = [entry for entry in entries if arguments.weights and not _others(entry, name)]
     if going and not arguments.yes:
         _confirm(name, going)
@@ -53,9 +56,19 @@ def _run(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
             _delete(entry, name)
         else:
             print(f"its weights stay: {entry.path} (sudo spark-model remove {name} --weights)")
-    if arguments.weights and not entries:
-        print("it has no weights in a hub cache")
+    if arguments.weights:
+        layout.pulled(name).unlink(missing_ok=True)
+        if not entries:
+            print("it has no weights in a hub cache")
     return 0
+
+
+def _refuse(name: str, model: Model) -> NoReturn:
+    # What deletes files takes the name that the file has, as `enable` does.
+    raise UserError(
+        f"'{name}' is a name of '{model.name}'",
+        hint=f"run: sudo spark-model remove {model.name}",
+    )
 
 
 def _switch_off(layout: Layout, units: Units, name: str) -> None:
@@ -71,7 +84,6 @@ def _switch_off(layout: Layout, units: Units, name: str) -> None:
         # One transaction: the order of the units has streams drain before the engine goes.
         units.call("stop", *service_units(name), socket)
     print(f"{name} is switched off" if enabled or runs else f"{name} was not switched on")
-    layout.pulled(name).unlink(missing_ok=True)
 
 
 def _file(layout: Layout, units: Units, name: str, *, delete: bool) -> None:
@@ -103,6 +115,17 @@ def _weights(layout: Layout, catalog: Catalog, name: str) -> list[Stored]:
     used = inventory.users(wanted.all_models(layout, catalog))
     places = hub.places(load_host(layout).hub_caches, layout.hub_cache)
     return [entry for entry in inventory.stored(places, used) if name in entry.users]
+
+
+def _require_users_known(layout: Layout, catalog: Catalog, name: str) -> None:
+    from spark_activator.cli import wanted
+
+    broken = [other for other in wanted.unreadable(layout, catalog) if other != name]
+    if broken:
+        raise UserError(
+            f"the weights may be those of {', '.join(broken)} too, whose files have problems",
+            hint="mend them (see: spark-model check), or leave out --weights",
+        )
 
 
 def _others(entry: Stored, name: str) -> Sequence[str]:

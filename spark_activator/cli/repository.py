@@ -1,6 +1,6 @@
 """What a repository on the hub, or a folder like one, says of its model: read, never fetched whole.
 
-The hub is that of HF_ENDPOINT; the token is HF_TOKEN's, or the one that `hf auth login` stored.
+The hub is that of HF_ENDPOINT; without a token, that of HF_TOKEN or `hf auth login` is used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LIMIT = 64 << 20
 _SNAPSHOT = re.compile(r"/models--([^/]+?)--([^/]+)/snapshots/([0-9a-f]{40})$")
 
 
-def read(name: str, revision: str | None = None) -> Repository:
+def read(name: str, revision: str | None = None, token: str | None = None) -> Repository:
     """Read the model *name*: a folder where it is the path of one, else of the hub.
 
     Raises:
@@ -29,7 +29,12 @@ def read(name: str, revision: str | None = None) -> Repository:
     """
     if name.startswith(("/", ".", "~")):
         return _folder(Path(name).expanduser())
-    return _hub(name, revision)
+    from spark_activator.weights import remote
+
+    try:
+        return _hub(name, revision, token or remote.stored_token())
+    except remote.NoAccess as error:
+        raise error.with_way("spark-model add … --token-file FILE") from error
 
 
 def _folder(path: Path) -> Repository:
@@ -50,10 +55,9 @@ def _folder(path: Path) -> Repository:
     return Repository(str(folder), config, index, sizes)
 
 
-def _hub(name: str, revision: str | None) -> Repository:
+def _hub(name: str, revision: str | None, token: str | None) -> Repository:
     from spark_activator.weights import remote
 
-    token = remote.stored_token()
     found = remote.listing(name, revision, token)
     files = {file.name: file for file in found.files}
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
-import sys
 import textwrap
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from spark_activator import hub
 from spark_activator.catalog import frozen
@@ -17,13 +14,9 @@ from spark_activator.catalog.repositories import repositories
 from spark_activator.cli import files, models
 from spark_activator.cli.arguments import Commands, command
 from spark_activator.cli.units import Units
-from spark_activator.errors import FileProblems, UserError
+from spark_activator.errors import FileProblems
 from spark_activator.layout import Layout
 from spark_activator.render import model_words
-
-if TYPE_CHECKING:
-    # Reads YAML: another command does not wait for that import.
-    from spark_activator.catalog.retired import Retired
 
 WIDTH = 96
 # The longest label, and what stands before the text of its neighbours.
@@ -42,20 +35,16 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _run(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
-    from spark_activator.catalog.load import load_catalog, load_retired
+    from spark_activator.catalog.load import load_catalog
+    from spark_activator.cli import wanted
 
     catalog = load_catalog(layout)
-    retired, _ = load_retired(layout)
-    asked = arguments.name
-    model = _named(catalog.models, asked)
-    if model is None and asked not in catalog.files and asked in retired:
-        print(_gone(asked, retired[asked]))
+    try:
+        model = wanted.find(layout, catalog, arguments.name)
+    except models.Retired as why:
+        # That is what is known of it: whoever asked has the answer.
+        print(f"{why.message}; {why.hint}" if why.hint else why.message)
         return 0
-    if model is None:
-        for problem in catalog.problems:
-            if problem.file == catalog.files.get(asked):
-                print(problem, file=sys.stderr)
-        raise _unknown(asked, [*catalog.files, *retired], broken=asked in catalog.files)
     if arguments.resolved:
         print(frozen.dump(model), end="")
         return 0
@@ -82,25 +71,6 @@ def text(model: Model, here: list[str]) -> str:
                 break_on_hyphens=False,
             )
     return "\n".join(lines)
-
-
-def _named(known: dict[str, Model], asked: str) -> Model | None:
-    if asked in known:
-        return known[asked]
-    return next((model for model in known.values() if asked in model.names), None)
-
-
-def _gone(name: str, retired: Retired) -> str:
-    instead = f"; ask for {retired.instead} instead" if retired.instead else ""
-    return f"{name} is no longer a model: {retired.reason}{instead}"
-
-
-def _unknown(asked: str, names: list[str], *, broken: bool) -> UserError:
-    if broken:
-        return UserError(f"the file of '{asked}' is not right", hint="see: spark-model check")
-    near = difflib.get_close_matches(asked, names, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "see: spark-model list"
-    return UserError(f"unknown model '{asked}'", hint=hint)
 
 
 def _here(layout: Layout, units: Units, model: Model, file: str) -> Iterator[str]:

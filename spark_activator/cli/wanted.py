@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import sys
 
 from spark_activator.catalog.load import Catalog, load_catalog, load_retired
@@ -16,10 +15,16 @@ from spark_activator.layout import Layout
 def model(layout: Layout, name: str) -> Model:
     """Return the model *name* of the catalog or the owner, disabled or not.
 
+    *name* may be an alias or a preset of it, as in a request.
+
     Raises:
         UserError: There is none, or its file has problems.
     """
-    catalog = load_catalog(layout)
+    return find(layout, load_catalog(layout), name)
+
+
+def find(layout: Layout, catalog: Catalog, name: str) -> Model:
+    """Return the model of *catalog* that *name* means, as `model` does."""
     found = catalog.models.get(name)
     if found is not None:
         return found
@@ -28,13 +33,12 @@ def model(layout: Layout, name: str) -> Model:
             if problem.file == catalog.files[name]:
                 print(problem, file=sys.stderr)
         raise UserError(f"the file of '{name}' has problems", hint="see: spark-model check")
-    retired = load_retired(layout)[0].get(name)
-    if retired is not None:
-        hint = f"instead: {retired.instead}" if retired.instead else None
-        raise UserError(f"'{name}' is a model no more: {retired.reason}", hint=hint)
-    near = difflib.get_close_matches(name, catalog.models, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "see: spark-model list"
-    raise UserError(f"unknown model '{name}'", hint=hint)
+    named = next((one for one in catalog.models.values() if name in one.names), None)
+    if named is not None:
+        return named
+    models.refuse_retired(layout, name)
+    known = {*catalog.files, *load_retired(layout)[0], *models.names(layout)}
+    raise models.unknown(name, sorted(known))
 
 
 def all_models(layout: Layout, catalog: Catalog) -> list[Model]:
@@ -44,3 +48,8 @@ def all_models(layout: Layout, catalog: Catalog) -> list[Model]:
         with contextlib.suppress(UserError):
             found.append(models.load(layout, name))
     return found
+
+
+def unreadable(layout: Layout, catalog: Catalog) -> list[str]:
+    """Name the models of which nobody knows what they use: a broken file, and none frozen."""
+    return sorted({*catalog.files} - {*catalog.models} - {*models.names(layout)})

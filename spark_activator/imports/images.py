@@ -21,10 +21,13 @@ def choose(draft: Draft, entries: Mapping[str, Entry], wanted: str = "") -> None
     if wanted:
         draft.image = entries[wanted].image.name
         return
-    asked = draft.reference.partition("@")[0]
+    asked, _, digest = draft.reference.partition("@")
     same = [name for name, entry in entries.items() if entry.image.reference == asked]
     if same:
         draft.image = same[0]
+        ours = entries[draft.image].image.digest
+        if digest and digest != ours:
+            draft.comment("image", f"The source has {digest}, images.yaml {ours or 'no digest'}.")
         return
     draft.image = _newest(entries)
     if draft.reference:

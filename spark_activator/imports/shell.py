@@ -16,6 +16,8 @@ _MODULE = "vllm.entrypoints.openai.api_server"
 _SHELLS = ("bash", "sh", "dash", "zsh")
 # Programs that run the one behind them; a few options of theirs take a value.
 _WRAPPERS = ("sudo", "exec", "nohup", "env", "time", "command", "setsid", "nice")
+# More than anybody types.
+_MOST_WORDS = 10_000
 # `bash -c` in `docker run` in `bash -c`, and no deeper.
 _DEEPEST = 4
 
@@ -57,8 +59,10 @@ def read(line: Sequence[str], draft: Draft, *, image: str = "") -> None:
     """Put the command *line* of a terminal or of a container of *image* into *draft*.
 
     Raises:
-        NoServe: It does not start vLLM.
+        NoServe: It does not start vLLM, or is longer than anybody types.
     """
+    if len(line) > _MOST_WORDS:
+        raise NoServe(f"expected at most {_MOST_WORDS} words, got {len(line)}")
     found = _search(line, image, 0)
     if found is None:
         raise NoServe("expected 'vllm serve', there is none")

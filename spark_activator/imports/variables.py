@@ -8,6 +8,7 @@ from collections.abc import Mapping
 _LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATOR = re.compile(r":?[-?+]")
+_MARKS = re.compile(r"\$\$|\$\{|\}")
 # Defaults in defaults; nobody writes more.
 _DEEPEST = 16
 
@@ -30,12 +31,13 @@ def dotenv(text: str) -> dict[str, str]:
 def substitute(text: str, variables: Mapping[str, str], *, deep: int = 0) -> str:
     """Put *variables* into *text* as Compose does, also defaults in defaults."""
     out, place = [], 0
+    closings = _closings(text)
     while (at := text.find("$", place)) >= 0:
         out.append(text[place:at])
         if text.startswith("$$", at):
             out.append("$")
             place = at + 2
-        elif text.startswith("${", at) and (end := _closing(text, at + 2)) > 0:
+        elif end := closings.get(at, 0):
             out.append(_value(text[at + 2 : end], variables, deep))
             place = end + 1
         elif name := _NAME.match(text, at + 1):
@@ -47,13 +49,16 @@ def substitute(text: str, variables: Mapping[str, str], *, deep: int = 0) -> str
     return "".join([*out, text[place:]])
 
 
-def _closing(text: str, start: int) -> int:
-    depth = 1
-    for place in range(start, len(text)):
-        depth += text.startswith("${", place) - (text[place] == "}")
-        if depth == 0:
-            return place
-    return -1
+def _closings(text: str) -> dict[int, int]:
+    """Say where each `${` is closed, if it is."""
+    opened: list[int] = []
+    found = {}
+    for mark in _MARKS.finditer(text):
+        if mark[0] == "${":
+            opened.append(mark.start())
+        elif mark[0] == "}" and opened:
+            found[opened.pop()] = mark.start()
+    return found
 
 
 def _value(inside: str, variables: Mapping[str, str], deep: int) -> str:

@@ -72,8 +72,8 @@ def _keys(draft: Draft) -> Iterator[tuple[str, list[str]]]:
     if draft.args:
         yield "args", _args(draft.args)
     if draft.env:
-        quoted = [f"  {name}: {_quoted(value)}" for name, value in draft.env.items()]
-        yield "env", ["env:", *quoted]
+        pairs = [f"  {name}: {quoted(value)}" for name, value in draft.env.items()]
+        yield "env", ["env:", *pairs]
     yield from _container(draft)
     if draft.memory is not None:
         yield "memory", [f"memory: {size(draft.memory)}"]
@@ -122,7 +122,7 @@ def _args(flags: list[list[str]]) -> list[str]:
     words = [word for flag in flags for word in flag]
     # In a block a '#' would be a comment, and a line a new one.
     if any("#" in word or not word.isprintable() for word in words):
-        return ["args:", *(f"  - {_quoted(word)}" for word in words)]
+        return ["args:", *(f"  - {quoted(word)}" for word in words)]
     return ["args: |", *(f"  {shlex.join(flag)}" for flag in flags)]
 
 
@@ -138,12 +138,14 @@ def scalar(value: object) -> str:
         return json.dumps(value)
     if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value
-    return _quoted(value)
+    return quoted(value)
 
 
-def _quoted(text: str) -> str:
-    """Quote *text* as JSON, with escapes for what is no letter: YAML has lines of its own."""
-    return json.dumps(text, ensure_ascii=not text.isprintable())
+def quoted(value: object) -> str:
+    """Write *value* as JSON that YAML reads alike: its escapes for what is no letter."""
+    # What YAML takes for the end of a line, or for no letter, stands in texts alone.
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in text)
 
 
 def size(count: int) -> str:

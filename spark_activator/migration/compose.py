@@ -15,6 +15,7 @@ import yaml
 
 from spark_activator.errors import FileProblems, Problem
 from spark_activator.imports.bounded import is_small
+from spark_activator.imports.settings import plain as as_text
 from spark_activator.imports.variables import substitute
 
 # The largest file of the seed has some 40 KiB.
@@ -93,7 +94,7 @@ def services(
 
 def _service(name: str, file: str, said: dict[str, Any], variables: Mapping[str, str]) -> Service:
     def plain(value: object) -> str:
-        return substitute(_text(value), variables)
+        return substitute(as_text(value), variables)
 
     words = [*_words(said.get("entrypoint"), plain), *_words(said.get("command"), plain)]
     return Service(
@@ -145,9 +146,3 @@ def _listed(value: object) -> list[Any]:
 
 def _items(value: object) -> Iterable[tuple[Any, Any]]:
     return value.items() if isinstance(value, dict) else ()
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "" if value is None else str(value)

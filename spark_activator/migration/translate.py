@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any
 
 from spark_activator.catalog import computed
 from spark_activator.imports.hidden import is_secret, without_secrets
+from spark_activator.imports.write import quoted
 from spark_activator.migration import engines
 from spark_activator.migration.compose import Service
 from spark_activator.migration.engines import CommandLine
@@ -62,7 +62,7 @@ class Taken:
         # What was a block of several lines is one in a comment.
         lines = (without_secrets(" ".join(note.split())) for note in self.notes)
         notes = "".join(f"# Not taken over: {line}.\n" for line in lines)
-        return head + notes + "".join(f"{key}: {_json(v)}\n" for key, v in self.file.items())
+        return head + notes + "".join(f"{key}: {quoted(v)}\n" for key, v in self.file.items())
 
     def image_text(self) -> str:
         """Write its entry of images.yaml; empty where it needs none."""
@@ -70,7 +70,7 @@ class Taken:
             return ""
         name, reference, digest = self.image
         pin = {"digest": digest} if digest else {"pinned": False}
-        return f"{name}: {_json({'reference': reference, **pin})}\n"
+        return f"{name}: {quoted({'reference': reference, **pin})}\n"
 
 
 def changed(
@@ -274,9 +274,3 @@ def _number(text: str) -> float:
 
 def _args(flags: Mapping[str, tuple[str, ...]]) -> list[str]:
     return [word for flag, values in flags.items() for word in (flag, *values)]
-
-
-def _json(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    # YAML takes some letters for the ends of lines, and files hold no halves of letters.
-    return text if text.isprintable() else json.dumps(value)

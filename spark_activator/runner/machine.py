@@ -93,7 +93,7 @@ def image_missing(model: Model) -> EngineFailed:
     return EngineFailed(
         "image_missing",
         f"the image of '{model.name}' is not on this machine "
-        f"(run: spark-model image {way} {model.image.name})",
+        f"(run: sudo spark-model image {way} {model.image.name})",
     )
 
 

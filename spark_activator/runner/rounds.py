@@ -191,6 +191,8 @@ class Runner:
         course = Course(tools, ending, restored=restored, told_to_stop=lambda: self._terminated)
         course.may_be_retried = not self._retried
         self._gave_up = not await Activation(course).live()
+        if ending.why is Why.EXITED and not course.ready.is_set():
+            self._failed_at = trio.current_time()
         self._returning = course.comes_back
         self._retried = course.retried
 

@@ -21,6 +21,7 @@ from spark_activator import hub
 from spark_activator.errors import UserError
 from spark_activator.weights import remote
 from spark_activator.weights.choice import RemoteFile
+from spark_activator.weights.hangup import Hangup
 from spark_activator.weights.place import size
 from spark_activator.weights.progress import Progress
 from spark_activator.weights.remote import CutError, Listing
@@ -57,6 +58,7 @@ class Repository:
         self._wanted = wanted
         self._token = token
         self._stop = threading.Event()
+        self._hangup = Hangup()
 
     def missing(self) -> list[RemoteFile]:
         """Return the files that are not whole here."""
@@ -100,8 +102,9 @@ class Repository:
                 for done in as_completed(running):
                     done.result()
             except BaseException:
-                # Each stops at its next piece, and the pool waits for that.
+                # Each stops at its next piece or cut, and the pool waits for that.
                 self._stop.set()
+                self._hangup.hang_up()
                 for future in running:
                     future.cancel()
                 raise
@@ -127,7 +130,9 @@ class Repository:
         while growing.length < file.size or not file.size:
             before = growing.length
             try:
-                remote.download(self._found, file, self._token, before, growing.take)
+                remote.download(
+                    self._found, file, self._token, before, growing.take, hangup=self._hangup
+                )
                 reason = "it ended early"
             except CutError as error:
                 reason = str(error)

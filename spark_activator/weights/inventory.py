@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import stat
@@ -9,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from spark_activator import hub
 from spark_activator.catalog.model import Model
 from spark_activator.catalog.repositories import repositories
 from spark_activator.errors import UserError
@@ -24,22 +24,21 @@ class Stored:
 
     Attributes:
         place: The cache.
+        path: Its folder.
         repository: Its name on the hub.
         size: Bytes that its files take; None where we may not look.
         users: Models that use it, also those that are switched off.
         partial: Whether a download has not ended.
+        half_deleted: Whether it is what a deletion left that was interrupted.
     """
 
     place: str
+    path: Path
     repository: str
     size: int | None
     users: tuple[str, ...]
     partial: bool = False
-
-    @property
-    def path(self) -> Path:
-        """Its folder."""
-        return Path(self.place, hub.folder(self.repository))
+    half_deleted: bool = False
 
 
 def users(models: Iterable[Model]) -> dict[str, tuple[str, ...]]:
@@ -53,8 +52,12 @@ def users(models: Iterable[Model]) -> dict[str, tuple[str, ...]]:
 
 
 def stored(places: Sequence[str], used: Mapping[str, tuple[str, ...]]) -> list[Stored]:
-    """List every repository in the caches at *places*, the largest first."""
-    found = [_one(place, name, used) for place in places for name in _folders(place)]
+    """List every repository in the caches at *places*, the largest first.
+
+    A cache that two of *places* lead to counts once.
+    """
+    once = {os.path.realpath(place): place for place in reversed(places)}
+    found = [_one(place, name, used) for place in once.values() for name in _folders(place)]
     return sorted(found, key=lambda entry: (-(entry.size or 0), entry.repository, entry.place))
 
 
@@ -62,7 +65,7 @@ def delete(entry: Stored) -> int:
     """Delete *entry* from its cache; return the bytes that this freed.
 
     Raises:
-        UserError: It cannot be deleted.
+        UserError: It cannot be deleted, or is just being downloaded.
     """
     path = entry.path
     aside = path.with_name(f"{ASIDE}{path.name}.{os.getpid()}")
@@ -70,6 +73,7 @@ def delete(entry: Stored) -> int:
     try:
         if path.is_symlink():
             raise UserError(f"{path} is a link, which stays", hint="remove by hand what it names")
+        _require_no_download(path)
         freed = size(path)
         # Away by name first: nobody finds half of it.
         path.rename(aside)
@@ -102,16 +106,32 @@ def size(path: Path) -> int:
     return total
 
 
+def _require_no_download(path: Path) -> None:
+    for growing in path.glob("blobs/*.incomplete"):
+        with growing.open("rb") as stream:
+            try:
+                # Downloads have it to themselves while they write.
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(
+                    f"{path} stays: a download into it is running",
+                    hint="end it, and run this again",
+                ) from error
+
+
 def _one(place: str, name: str, used: Mapping[str, tuple[str, ...]]) -> Stored:
     path = Path(place, name)
+    half_deleted = name.startswith(ASIDE)
+    kept = name.removeprefix(ASIDE).rpartition(".")[0] if half_deleted else name
     # A name of an owner has no `--`; the hub forbids it.
-    repository = name.removeprefix(PREFIX).replace("--", "/")
+    repository = kept.removeprefix(PREFIX).replace("--", "/")
     try:
         taken: int | None = size(path)
         partial = any(path.glob("blobs/*.incomplete"))
     except OSError:
         taken, partial = None, False
-    return Stored(place, repository, taken, used.get(repository, ()), partial)
+    needed_by = () if half_deleted else used.get(repository, ())
+    return Stored(place, path, repository, taken, needed_by, partial, half_deleted)
 
 
 def _folders(place: str) -> list[str]:
@@ -119,4 +139,4 @@ def _folders(place: str) -> list[str]:
         names = sorted(os.listdir(place))
     except OSError:
         return []
-    return [name for name in names if name.startswith(PREFIX)]
+    return [name for name in names if name.startswith((PREFIX, ASIDE))]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from spark_activator.errors import UserError
 from spark_activator.weights.choice import RemoteFile
+from spark_activator.weights.hangup import Hangup
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -30,7 +31,11 @@ Take = Callable[[bytes, bool], None]
 
 
 class NoAccess(UserError):
-    """The hub does not show it to us: a token may help."""
+    """The hub does not show it to us: a token may help.  Its hint ends in 'give a token'."""
+
+    def with_way(self, way: str) -> NoAccess:
+        """Return it with the *way* in which the command that was typed is given a token."""
+        return NoAccess(self.message, hint=f"{self.hint}: {way}")
 
 
 class CutError(Exception):
@@ -72,8 +77,16 @@ def listing(repository: str, revision: str | None, token: str | None) -> Listing
     return Listing(repository, info.sha, files)
 
 
-def download(found: Listing, file: RemoteFile, token: str | None, start: int, take: Take) -> None:
-    """Hand the bytes of *file* from *start* on to *take*.
+def download(
+    found: Listing,
+    file: RemoteFile,
+    token: str | None,
+    start: int,
+    take: Take,
+    *,
+    hangup: Hangup | None = None,
+) -> None:
+    """Hand the bytes of *file* from *start* on to *take*, until *hangup* cuts it.
 
     Raises:
         CutError: The connection broke.
@@ -95,9 +108,11 @@ def download(found: Listing, file: RemoteFile, token: str | None, start: int, ta
     ):
         hf_raise_for_status(response)
         first = response.status_code != 206
-        for piece in response.iter_raw():
-            take(piece, first)
-            first = False
+        connection = response.extensions["network_stream"].get_extra_info("socket")
+        with (hangup or Hangup()).reaches(connection):
+            for piece in response.iter_raw():
+                take(piece, first)
+                first = False
 
 
 @contextmanager
@@ -139,8 +154,7 @@ def _refused(
     if isinstance(error, errors.GatedRepoError):
         return NoAccess(
             f"'{repository}' is gated: its owner gives it to those who accept its terms",
-            hint=f"accept them at {_page(repository)}, and give a token of that account "
-            "(spark-model pull NAME --token-file FILE)",
+            hint=f"accept them at {_page(repository)} with an account, and give a token of it",
         )
     if isinstance(error, errors.RepositoryNotFoundError) or status in (401, 403):
         return _not_found(repository, token)
@@ -153,11 +167,11 @@ def _not_found(repository: str, token: str | None) -> NoAccess:
     if token:
         return NoAccess(
             f"there is no '{repository}' on the hub, or the token may not read it",
-            hint=f"look at {_page(repository)} with the token's account",
+            hint=f"look at {_page(repository)} with the token's account, or give another token",
         )
     return NoAccess(
         f"there is no '{repository}' on the hub, or it is private",
-        hint="if it is private, give a token: spark-model pull NAME --token-file FILE",
+        hint="if it is private, give a token",
     )
 
 

@@ -78,7 +78,7 @@ def test_a_model_that_is_not_enabled_says_how(stack: Stack) -> None:
     [unknown] = stack.ask(FRONT, "path-frist")
 
     assert told["status"] == 404
-    assert "systemctl enable --now spark-model@demo-story.socket" in told["error"]["message"]
+    assert "sudo spark-model enable demo-story" in told["error"]["message"]
     assert unknown["status"] == 404
     assert "path-first" in unknown["error"]["message"]
 

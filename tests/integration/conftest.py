@@ -8,6 +8,18 @@ import pytest
 import trio
 from activator_process import NAME, ScriptedRunner, Stage, TinyEngine, answer_ok, ready_script
 
+HERE = Path(__file__).parent
+# Seconds.  They start processes, a dozen some of them, which takes the longer the more
+# runs beside them; what a test waits for has limits of its own, which say what did not come.
+LIMIT = 120
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests with processes time."""
+    for item in items:
+        if HERE in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(LIMIT))
+
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:

@@ -209,7 +209,12 @@ async def test_runner_lost_mid_stream_is_found_again_and_the_stream_goes_on(
         await go_on.wait()
         await asked.stream.send_all(b"two")
 
-    runner = await start_runner(stage, nursery, ready_script())
+    async def listens_first(claim: Claim) -> None:
+        # What is said of requests depends on whether it has said that it is ready.
+        await eventually(lambda: claim.lines)
+        await ready_script()(claim)
+
+    runner = await start_runner(stage, nursery, listens_first)
     await start_engine(stage, nursery, answer)
     async with stage.activator(), await stage.connect() as client:
         await client.send_all(post())

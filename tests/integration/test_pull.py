@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import random
 import signal
 import subprocess
@@ -19,6 +21,7 @@ from runner_world import until
 from spark_activator import hub as cache
 from spark_activator.catalog.model import Engine, Model, Source
 from spark_activator.runner.machine import find_hub
+from spark_activator.weights import place
 
 NAME = "acme/tiny"
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
@@ -56,8 +59,8 @@ class Machine:
         images = "vllm: {reference: example.org/vllm, pinned: false}\n"
         (self.root / "config/images.yaml").write_text(images)
 
-    def model_file(self, name: str, source: str) -> None:
-        text = f"source: {source}\nimage: vllm\nmemory: 1GiB\nport: 18300\n"
+    def model_file(self, name: str, source: str, port: int = 18300) -> None:
+        text = f"source: {source}\nimage: vllm\nmemory: 1GiB\nport: {port}\n"
         (self.root / f"config/models/{name}.yaml").write_text(text)
 
     def host(self, *caches: Path) -> None:
@@ -68,9 +71,9 @@ class Machine:
     def own(self) -> Path:
         return self.root / "state/hub"
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def environment(self) -> dict[str, str]:
         roots = {f"SPARK_{name.upper()}": str(self.root / name) for name in ("config", "state")}
-        env = {
+        return {
             **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
             **roots,
             "SPARK_RUN": str(self.root / "run"),
@@ -78,16 +81,36 @@ class Machine:
             "HF_ENDPOINT": self.hub.endpoint,
             "HF_HOME": str(self.root / "hf"),
         }
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "spark_activator.cli", *arguments],
-            env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True,
+            env=self.environment(), stdin=subprocess.DEVNULL, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
         with self.start(*arguments) as process:
             out, err = process.communicate(timeout=25)
         return process.returncode, out, err
+
+    def type(self, answer: str, prompt: str, *arguments: str) -> tuple[int, str]:
+        """Run it at a terminal, and type *answer* once it says *prompt*."""
+        child, terminal = pty.fork()
+        if child == 0:
+            os.execve(
+                sys.executable,
+                [sys.executable, "-m", "spark_activator.cli", *arguments],
+                self.environment(),
+            )
+        said = b""
+        with contextlib.suppress(OSError), open(terminal, "r+b", buffering=0) as stream:
+            # EIO, when the child has ended.
+            while piece := stream.read(1 << 12):
+                if prompt.encode() in said + piece and prompt.encode() not in said:
+                    stream.write(answer.encode())
+                said += piece
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said.decode()
 
     def is_whole(self, place: Path | None = None) -> bool:
         return cache.has(str(place or self.own), NAME, None) is True
@@ -190,6 +213,24 @@ def test_interrupted_download_goes_on_and_until_then_counts_as_missing(machine: 
     assert machine.is_whole()
 
 
+def test_interrupt_does_not_wait_for_a_silent_hub(machine: Machine) -> None:
+    # Who stops a download often does so since nothing comes any more.
+    held = 2 << 20
+    machine.hub.hold_at[SHARDS[0]] = held
+    digest = machine.hub.repos[NAME].digest(SHARDS[0])
+    growing = machine.own / f"models--acme--tiny/blobs/{digest}.incomplete"
+    with machine.start("pull", "tiny") as process:
+        assert machine.hub.held.wait(20)
+        # All but what is in a buffer: now it waits for more.
+        until(lambda: growing.exists() and growing.stat().st_size > held - (128 << 10))
+        process.send_signal(signal.SIGINT)
+        # The hub stays silent for longer than this.
+        _, err = process.communicate(timeout=10)
+
+    assert process.returncode == 130
+    assert "go on: spark-model pull tiny" in err
+
+
 def test_what_has_another_hash_is_thrown_away(machine: Machine) -> None:
     machine.hub.wrong.add(SHARDS[1])
 
@@ -241,6 +282,59 @@ def test_gated_repository_names_the_page(machine: Machine) -> None:
     assert code == 1
     assert "is gated" in err
     assert f"/{NAME}" in err
+
+
+def test_gate_before_the_files_alone_is_met_with_the_same_words(machine: Machine) -> None:
+    # So it is on the hub: everybody may see which files a gated repository has.
+    machine.hub.repos[NAME] = Repo(files(), token="hf_secret", gated=True, listed=True)
+
+    code, _, err = machine.run("pull", "tiny")
+
+    assert code == 1
+    assert f"'{NAME}' is gated" in err
+    assert "give a token of it: spark-model pull tiny --token-file FILE" in err
+    assert not machine.is_whole()
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_person_at_a_terminal_is_asked_for_a_token(machine: Machine, listed: bool) -> None:
+    machine.hub.repos[NAME] = Repo(files(), token="hf_secret", gated=True, listed=listed)
+
+    code, said = machine.type("hf_secret\n", "token of the hub", "pull", "tiny")
+
+    assert code == 0, said
+    assert "hf_secret" not in said
+    assert machine.is_whole()
+
+
+def test_model_that_cannot_be_had_does_not_keep_others_waiting(machine: Machine) -> None:
+    machine.model_file("closed", "{model: acme/closed}", port=18301)
+    machine.hub.repos["acme/closed"] = Repo(files(), token="hf_secret")
+
+    code, _, err = machine.run("pull", "closed", "tiny")
+
+    assert code == 1
+    assert machine.is_whole()
+    assert "closed: there is no 'acme/closed' on the hub, or it is private" in err
+    assert "spark-model pull closed --token-file FILE" in err
+    assert "1 of 2 are not whole: closed" in err
+
+
+def test_token_that_others_may_read_is_said(machine: Machine) -> None:
+    token = machine.root / "token"
+    token.write_text("hf_secret\n")
+    token.chmod(0o644)
+
+    code, _, err = machine.run("pull", "tiny", "--token-file", str(token))
+
+    assert code == 0
+    assert f"chmod 600 {token}" in err
+    token.chmod(0o600)
+    assert machine.run("pull", "tiny", "--token-file", str(token)) == (
+        0,
+        f"tiny: is whole in {machine.own}\n",
+        "",
+    )
 
 
 @pytest.mark.parametrize(
@@ -352,6 +446,29 @@ def test_full_disk_is_refused_before_anything_is_fetched(machine: Machine) -> No
     assert f"'{NAME}' needs 4.0 MiB more in {small}" in err
     assert "spark-model disk" in err
     assert left == []
+    assert [path for _, path, _ in machine.hub.asked if "/resolve/" in path] == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk")
+def test_model_does_not_come_where_its_draft_has_no_room(
+    machine: Machine,
+) -> None:
+    draft = {"config.json": b"{}", "model.safetensors": weights(2 << 20, 3)}
+    machine.hub.repos["acme/draft"] = Repo(draft)
+    machine.model_file("tiny", f"{{model: {NAME}, drafts: [acme/draft]}}")
+    small = machine.root / "small"
+    small.mkdir()
+    # What stays free, the model, and not all of the draft.
+    room = place.RESERVE + (4 << 20) + (1 << 20)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", small], check=True)
+    try:
+        machine.host(small)
+        code, _, err = machine.run("pull", "tiny")
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+    assert code == 1
+    assert f"'{NAME}' with 'acme/draft' needs 6.0 MiB more in {small}" in err
     assert [path for _, path, _ in machine.hub.asked if "/resolve/" in path] == []
 
 

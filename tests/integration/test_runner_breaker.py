@@ -90,6 +90,16 @@ def test_reset_lets_it_start_and_success_forgets(world: World) -> None:
     assert unit.exits == []
 
 
+def test_who_tries_again_after_an_engine_that_exited_finds_the_same_runner(world: World) -> None:
+    unit = world.runner(FAILS)
+    fail(world)
+    until(lambda: world.lease_is_free("a"))
+    time.sleep(1)  # noqa: TID251  # it would have gone by now
+
+    assert fail(world).code == "start_failed"
+    assert (unit.starts, unit.exits) == (1, [])
+
+
 def test_wrong_flag_waits_for_another_file(world: World) -> None:
     wrong = process_model("a", "--exit-at-start", "2", "--exit-message", USAGE)
     world.runner(wrong)

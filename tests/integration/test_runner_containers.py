@@ -84,7 +84,7 @@ def test_runner_killed_while_serving_adopts_its_container(world: World, name: st
 
 @pytest.mark.slow
 def test_runner_killed_while_loading_adopts_what_loads(world: World, name: str) -> None:
-    unit = world.runner(container_model(name, "--load-time", "3"))
+    unit = world.runner(container_model(name, "--load-time", "6"))
     activator = Activator(world, name)
     activator.say(Busy(1))
     while (line := activator.hear()) and getattr(line, "phase", "") != "weights":
@@ -136,7 +136,7 @@ def test_missing_image_is_named_with_the_command(world: World, name: str) -> Non
     failed = Activator(world, name).wait(Failed, limit=10)
 
     assert failed.code == "image_missing"
-    assert "run: spark-model image build spark-demo" in failed.message
+    assert "run: sudo spark-model image build spark-demo" in failed.message
 
 
 def test_missing_weights_are_named_with_the_command_each_time(world: World, name: str) -> None:

@@ -48,6 +48,7 @@ def available() -> int:
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     with opened(tmp_path) as world:
+        world.layout = replace(world.layout, proc=Path("/proc"))
         world.share(AMPLE)
         yield world
 

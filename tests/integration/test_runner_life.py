@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mmap
 import signal
 import time
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from runner_world import Activator, World, control, opened, process_model, until
+from runner_world import TOTAL, Activator, World, control, opened, process_model, until
 
 from spark_activator.catalog.model import Timeouts
 from spark_activator.protocol import (
@@ -384,10 +383,10 @@ def test_lease_is_kept_until_the_memory_is_back(world: World) -> None:
     a = start(world, "a")
     a.wait(Ready)
     # An engine whose memory is slow to come back looks like this from outside.
-    populate = 0x8000  # MAP_POPULATE: really taken when the call returns
-    with mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | populate):
-        a.say(Bye())
-        a.close()
-        until(lambda: world.state("a").get("phase") == "reclaiming")
-        assert not world.lease_is_free("a")
-    until(lambda: world.lease_is_free("a"), limit=60)
+    world.memory.available(TOTAL - (1 << 30))
+    a.say(Bye())
+    a.close()
+    until(lambda: world.state("a").get("phase") == "reclaiming")
+    assert not world.lease_is_free("a")
+    world.memory.available(TOTAL)
+    until(lambda: world.lease_is_free("a"))

@@ -219,6 +219,8 @@ def test_reject_refuses_where_a_busy_model_would_have_to_go(world: World) -> Non
     assert (refusal.code, refusal.holder) == ("gpu_busy", "a")
     assert "'a'" in refusal.message
     a.say(Busy(0, held=0))
+    # Who comes before that is known is refused again.
+    until(lambda: lease(world, "a")["in_flight"] == 0)
     b = come(world, "b")
     give_way(a)
     b.wait(Ready)
@@ -419,9 +421,11 @@ def test_start_that_failed_while_another_engine_went_is_tried_once_more(
 
 def test_what_a_switch_costs_is_measured(world: World) -> None:
     world.runner(process_model("a", "--load-time", "1"))
+    began = time.monotonic()
     served(world, "a").say(Bye())
     until(lambda: world.lease_is_free("a"))
+    took = time.monotonic() - began
 
     served(world, "a")
 
-    assert 1 < lease(world, "a")["cost"] < 5
+    assert 1 < lease(world, "a")["cost"] < took

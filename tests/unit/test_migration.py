@@ -27,6 +27,9 @@ SEED = Path(spark_activator.migration.__file__).with_name("seed.json")
         ("${B:?say it}", ""),
         ("$$A $", "$A $"),
         ("${", "${"),
+        ("${A:-${B}", "${A:-"),
+        ("${B:-$${A}}", "${A}"),
+        ("a}${A}}", "a}1}"),
         ("${1}", ""),
     ],
 )

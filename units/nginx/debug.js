@@ -64,7 +64,7 @@ function toAsk(r, what, model) {
     }
     if (!list.listens(r, model)) {
         throw new Refused('model_not_enabled', 'model ' + refusal.quoted(model.name) + ' is not enabled '
-            + '(run: sudo systemctl enable --now spark-model@' + model.name + '.socket)');
+            + '(run: sudo spark-model enable ' + model.name + ')');
     }
     return model;
 }

@@ -73,7 +73,7 @@ function listed(r, known, who, name) {
     }
     if (!list.listens(r, model)) {
         throw new Refused('model_not_enabled', 'model ' + refusal.quoted(name) + ' is not enabled '
-            + '(run: sudo systemctl enable --now spark-model@' + model.name + '.socket)', 'model');
+            + '(run: sudo spark-model enable ' + model.name + ')', 'model');
     }
     return model;
 }

@@ -125,7 +125,7 @@ def test_words_of_the_list_are_no_retired_names(nginx, story, name):
 
 
 def test_model_that_is_not_enabled_says_how(nginx):
-    how = "sudo systemctl enable --now spark-model@resting.socket"
+    how = "sudo spark-model enable resting"
     by_body = nginx.ask("POST", "/v1/chat/completions", {"model": "rest:7b"})
     by_path = nginx.ask("POST", "/v1/resting/chat/completions", {})
     listed = nginx.ask("GET", "/v1/models/resting")

@@ -131,6 +131,8 @@ def test_a_model_of_the_hub_is_pinned_to_what_was_read(catalog: Any, hub: Hub, o
     assert made.context == 1024
     assert made.capabilities.tools is Tools.FULL
     assert made.env["VLLM_CPU_KVCACHE_SPACE"] == "1"
+    # That image has no compiler, and vLLM would want one.
+    assert "--enforce-eager" in made.args
     assert made.memory == 4 * GIB
     assert "spark-model enable tiny" in out()
     assert "model.safetensors" not in hub.sent
@@ -159,6 +161,7 @@ REFUSED = {
     "a b": "no name of a repository",
     "/nowhere/at/all": "expected a folder with config.json",
 }
+NEED_TOKEN = {"a/none", "a/private", "a/gated"}
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -177,7 +180,22 @@ def test_what_cannot_be_read_is_said(
     said = capsys.readouterr().err
     assert REFUSED[name] in said
     assert "Traceback" not in said
+    # A hint for another command would lead nowhere.
+    assert "spark-model pull" not in said
+    assert ("spark-model add … --token-file FILE" in said) is (name in NEED_TOKEN)
     assert not catalog.layout.owner_models.exists()
+
+
+def test_a_token_comes_from_a_file(catalog: Any, hub: Hub, tmp_path: Path) -> None:
+    hub.repos["a/private"] = Repo(tiny(), token="hf_secret")
+    token = tmp_path / "token"
+    token.write_text("hf_secret\n")
+    token.chmod(0o600)
+
+    assert catalog.run("add", "a/private", "--token-file", str(token)) == 0
+
+    [file] = catalog.layout.owner_models.iterdir()
+    assert "hf_secret" not in file.read_text()
 
 
 def test_an_unknown_architecture_is_written_with_a_comment(catalog: Any, hub: Hub) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +113,39 @@ def test_a_folder_with_odd_things_in_it(what: str, catalog: Any, tmp_path: Path)
         (place / "self").symlink_to(place)
 
     assert catalog.run("add", str(place)) == 0
+
+
+class Page(BaseHTTPRequestHandler):
+    """A server of one page, as a hub of code shows a file."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"\n\n<!doctype html>\n<html>vllm serve a/b</html>")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_web_page_is_no_recipe(catalog: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        link = f"http://127.0.0.1:{server.server_port}/recipe.yaml"
+        assert catalog.run("add", "--from-recipe", link) == 1
+        thread.join()
+
+    assert "is a web page (hint: give the link of the raw file)" in capsys.readouterr().err
+
+
+def test_standard_input_that_is_no_text(
+    catalog: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"vllm serve \xff")))
+
+    assert catalog.run("add", "--from-recipe", "-") == 1
+
+    assert "expected text in UTF-8" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

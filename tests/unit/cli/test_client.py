@@ -73,7 +73,36 @@ def test_wrong_words_are_a_sentence(machine, capsys, arguments, words):
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("url", ["spark:8009", "http://x y", "http://a\n- b", "file:///etc"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "spark:8009",
+        "http://x y",
+        "http://a\n- b",
+        "file:///etc",
+        "http://",
+        "http://-x",
+        "http://[",
+        "http://me:secret@x",
+        "http://$(id)",
+        "http://x:123456",
+        "http://x/?key=1",
+    ],
+)
 def test_what_is_no_url_is_refused(machine, url):
     with pytest.raises(SystemExit):
         machine.run("client", "codex", "--url", url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://spark.local:8009", "https://a_b/v1", "http://[fd00::1]:8009/", "http://10.0.0.2"],
+)
+def test_urls_of_every_kind_of_host(machine, capsys, url):
+    machine.freeze("a")
+    (machine.layout.markers / "a").touch()
+
+    assert machine.run("client", "opencode", "--url", url) == 0
+
+    base = json.loads(capsys.readouterr().out)["provider"]["spark"]["options"]["baseURL"]
+    assert base == url.rstrip("/").removesuffix("/v1") + "/v1"

@@ -233,6 +233,8 @@ def test_first_start_by_weights_says_that_it_is_an_estimate(machine):
 
     assert "estimate: 1min 1s to read 61.0 GiB of weights at an assumed 1 GiB/s" in said
     assert "given up after 2h" in said
+    small = replace(MODEL, sizing=Sizing(weights=1 << 20, kv=GIB, overhead=GIB))
+    assert "1s to read 1.0 MiB of weights" in enable.first_start(machine.layout, small)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -167,22 +168,63 @@ def test_no_docker_at_all(machine, capsys: pytest.CaptureFixture[str]) -> None:
 def test_ctrl_c_ends_the_pull(machine, docker: FakeDocker) -> None:
     docker.events = LAYERS[:4]
     docker.holds.clear()
-    child = subprocess.Popen(
-        [sys.executable, "-m", "spark_activator", "image", "pull", "night"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert docker.said.wait(15)
-    child.send_signal(signal.SIGINT)
-    try:
-        out, err = child.communicate(timeout=10)
-    except subprocess.TimeoutExpired:
-        # Seen once on a busy machine, why is not known; a person presses again.
+    with pulling() as child:
+        assert docker.said.wait(15)
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=10)
 
     assert (child.returncode, err) == (130, "")
     assert "stopped; the same command goes on" in out
     assert docker.left.wait(5)
+
+
+def test_ctrl_c_while_a_library_holds_a_lock_ends_the_pull(machine, docker: FakeDocker) -> None:
+    docker.events = LAYERS[:4]
+    docker.holds.clear()
+    # It comes as the pool of connections is left, and is raised before the lock is free.
+    with pulling(LEAVING_THE_POOL) as child:
+        out, err = child.communicate(timeout=10)
+
+    assert (child.returncode, err) == (130, "")
+    assert "stopped; the same command goes on" in out
+
+
+LEAVING_THE_POOL = """
+class Door(threading.Condition):
+    def __exit__(self, *reason):
+        if asked:
+            os.kill(os.getpid(), asked.pop())
+        return super().__exit__(*reason)
+
+def pool(self, size):
+    begin(self, size)
+    self.not_empty = Door(self.mutex)
+
+def pull(self, image):
+    asked.append(signal.SIGINT)
+    return real(self, image)
+
+asked, begin, real = [], queue.LifoQueue.__init__, image_docker.Docker.pull
+queue.LifoQueue.__init__, image_docker.Docker.pull = pool, pull
+"""
+
+
+@contextmanager
+def pulling(before: str = "") -> Iterator[subprocess.Popen[str]]:
+    """A process that pulls `night`, after the statements of *before*."""
+    code = (
+        "import os, queue, signal, sys, threading\n"
+        "from spark_activator.cli import image_docker, main\n"
+        f"{before}\n"
+        "sys.exit(main.main(['image', 'pull', 'night']))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
 
 
 def test_build_sends_its_folder_and_labels_what_it_made(

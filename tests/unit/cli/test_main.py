@@ -1,5 +1,6 @@
 """The command as a whole: exit status, no tracebacks, and what it becomes."""
 
+import errno
 import json
 import os
 import subprocess
@@ -8,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from spark_activator.cli import models
+from spark_activator.cli import files, models
 from spark_activator.cli.logs import journalctl
+from spark_activator.cli.main import main
 
 
 @pytest.mark.parametrize("module", ["spark_activator", "spark_activator.cli"])
@@ -40,6 +42,15 @@ def test_reader_that_has_seen_enough_is_no_error(machine):
     _, err = child.communicate(timeout=20)
 
     assert (child.returncode, err) == (141, b"")
+
+
+def test_ctrl_c_while_arguments_are_read_is_no_traceback(monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("spark_activator.cli.main._parser", interrupted)
+
+    assert main(["list"]) == 130
 
 
 def test_looking_reads_no_yaml():
@@ -131,6 +142,41 @@ def test_model_that_is_taken_away_meanwhile_is_in_no_list(machine, monkeypatch, 
     assert machine.run(*command) == 0
 
     assert "taken-away" not in out()
+
+
+def test_full_disk_is_a_sentence(machine, monkeypatch, capsys):
+    # A write that fails has no file's name in its error.
+    def write(*arguments, **keywords):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "write", write)
+
+    assert machine.run("routes") == 1
+
+    assert capsys.readouterr().err == (
+        "spark-model: no space left on device (hint: make room, see: df -h and spark-model disk)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        (("apply",), "run: sudo spark-model apply, or add --dry-run to see what it would do"),
+        (("update", "a"), "run: sudo spark-model update a, or add --dry-run"),
+        (("remove", "a"), "run: sudo spark-model remove a)"),
+        (("enable", "a"), "run: sudo spark-model enable a)"),
+    ],
+)
+def test_command_that_may_not_write_names_what_may(machine, monkeypatch, capsys, command, hint):
+    machine.model_file("a")
+    machine.run("apply")
+    machine.model_file("a", summary="changed")
+    # Root may write everywhere, and tests run as root too.
+    monkeypatch.setattr(files, "may_write", lambda directory: False)
+
+    assert machine.run(*command) == 1
+
+    assert hint in capsys.readouterr().err
 
 
 def test_logs_are_of_every_unit_and_of_the_container():

@@ -171,6 +171,15 @@ def test_an_odd_compose_file_is_no_traceback(body: Any, machine: Any, tree: Path
     machine.run("migrate", "--dry-run", str(tree))
 
 
+def test_letters_of_every_kind_stay_what_they_are(machine: Any, tree: Path) -> None:
+    odd = {"A": "\x85\u2028\U0002ebe1", "B": "ü", "C": "\x1b[31m", "D": '"\\'}
+    service(tree, environment={**environment(), **odd})
+
+    machine.run("migrate", str(tree))
+
+    assert keys(machine)["env"] == odd
+
+
 @pytest.mark.parametrize(
     "changes",
     [

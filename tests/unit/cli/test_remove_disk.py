@@ -124,6 +124,70 @@ def test_unknown_model_is_said(machine, calls, capsys):
     assert "did you mean mistral?" in capsys.readouterr().err
 
 
+def test_alias_is_not_taken_for_the_name(machine, calls, capsys):
+    model_of_vllm(machine, "m", aliases="[em]")
+    root = weights(machine)
+
+    assert machine.run("remove", "em", "--weights", "--yes") == 1
+
+    assert "'em' is a name of 'm' (hint: run: sudo spark-model remove m)" in capsys.readouterr().err
+    assert root.exists()
+
+
+def test_weights_that_a_broken_file_may_name_stay(machine, calls, out, capsys):
+    model_of_vllm(machine, "m")
+    path = model_of_vllm(machine, "n", **OTHER)
+    path.write_text(path.read_text() + "memorry: 1GiB\n")
+    root = weights(machine)
+
+    assert machine.run("remove", "m", "--weights", "--yes") == 1
+
+    assert "may be those of n too" in capsys.readouterr().err
+    assert root.exists()
+    assert calls.read_text() == ""
+    assert machine.run("disk") == 0
+    assert "what n would use is not known" in out()
+
+
+def test_what_an_interrupted_deletion_left_is_shown(machine, out):
+    model_of_vllm(machine, "m")
+    root = weights(machine)
+    left = root.with_name(f".removed-{root.name}.123")
+    root.rename(left)
+
+    assert machine.run("disk") == 0
+
+    text = out()
+    assert "a/b (half deleted)" in text
+    assert f"rm -r {left}" in text
+
+
+def test_cache_that_is_named_twice_counts_once(machine, out):
+    model_of_vllm(machine, "m")
+    weights(machine)
+    again = machine.units.parent / "again"
+    again.symlink_to(machine.layout.hub_cache)
+    machine.layout.host_file.write_text(f"hub_caches: [{again}]\n")
+
+    assert machine.run("disk") == 0
+
+    assert out().count("1.0 MiB") == 1
+
+
+def test_record_of_the_pull_stays_with_the_weights(machine, calls):
+    model_of_vllm(machine, "m")
+    weights(machine)
+    record = machine.layout.pulled("m")
+    record.parent.mkdir(parents=True)
+    record.write_text("{}")
+
+    assert machine.run("remove", "m") == 0
+    assert record.exists()
+
+    assert machine.run("remove", "m", "--weights", "--yes") == 0
+    assert not record.exists()
+
+
 def test_disk_names_users_orphans_and_free_space(machine, out):
     machine.layout.host_file.write_text("docker_host: /nowhere/docker.sock\n")
     model_of_vllm(machine, "m")

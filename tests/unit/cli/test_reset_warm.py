@@ -46,7 +46,7 @@ def test_model_that_is_off_is_said(machine, capsys, words):
 
     assert machine.run(*words) == 1
 
-    assert "enable --now spark-model@a.socket" in capsys.readouterr().err
+    assert "sudo spark-model enable a" in capsys.readouterr().err
 
 
 def test_interrupted_warm_says_that_the_load_goes_on(machine, capsys, monkeypatch):

@@ -84,7 +84,7 @@ def test_resolved_is_what_apply_freezes_with_the_family_in_it(catalog, out):
 def test_a_retired_name_has_its_reason_and_another_model(catalog, out):
     assert catalog.run("show", "old") == 0
 
-    assert out() == "old is no longer a model: it never worked; ask for big instead\n"
+    assert out() == "model 'old' is no more: it never worked; use 'big'\n"
 
 
 def test_an_owners_file_of_a_retired_name_is_a_model(catalog, out):

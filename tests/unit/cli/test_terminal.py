@@ -13,6 +13,10 @@ import sys
 import threading
 
 import pytest
+from hub_server import Hub, Repo
+
+# A process of the command for each.
+pytestmark = pytest.mark.slow
 
 SECRET = "sk-spark-secret"
 
@@ -179,6 +183,7 @@ def test_wrong_key_is_said_and_asked_for_again(server) -> None:
         terminal.wait_for("API key: ")
         terminal.type(f"{SECRET}\n")
         terminal.wait_for("word of end")
+        terminal.wait_for("> ")
         terminal.type("\x04")
         assert terminal.end() == 0
 
@@ -194,3 +199,39 @@ def test_ctrl_c_at_the_question_for_a_key(server) -> None:
         terminal.type("\x04")
         assert terminal.end() == 0
     assert "Traceback" not in terminal.said
+
+
+CLOSED = {"config.json": b"{}", "model.safetensors": b"x" * 1000}
+
+
+@pytest.fixture
+def hub(machine, monkeypatch, tmp_path):
+    """A hub with one repository that takes a token, and the model `closed` that is of it."""
+    machine.layout.owner_images.write_text("vllm: {reference: a/b, pinned: false}\n")
+    machine.layout.owner_models.mkdir()
+    text = "source: {model: acme/closed}\nimage: vllm\nmemory: 1GiB\nport: 18300\n"
+    (machine.layout.owner_models / "closed.yaml").write_text(text)
+    with Hub({"acme/closed": Repo(CLOSED, token=SECRET)}) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield hub
+
+
+def test_token_is_asked_for_and_not_shown(hub) -> None:
+    with Terminal("pull", "closed") as terminal:
+        terminal.wait_for("token of the hub")
+        terminal.type(f"{SECRET}\n")
+        assert terminal.end() == 0, terminal.said
+    assert "acme/closed is whole" in terminal.said
+    assert SECRET not in terminal.said
+
+
+@pytest.mark.parametrize(("typed", "status"), [("\n", 1), ("wrong\n", 1), ("\x03", 130)])
+def test_token_that_is_not_given_ends_it_in_one_sentence(hub, typed: str, status: int) -> None:
+    with Terminal("pull", "closed") as terminal:
+        terminal.wait_for("token of the hub")
+        terminal.type(typed)
+        assert terminal.end() == status, terminal.said
+    assert "Traceback" not in terminal.said
+    assert terminal.said.count("token of the hub") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -70,6 +71,8 @@ def problems(draft: Draft) -> Sequence[Problem]:
         "!!python/object:os.system vllm",
         "a: &a [*a]",
         "\x00vllm serve a",
+        '{"services": {"a": {"command": "vllm serve a", "environment": {"A": "\\ud87a\\udfe1"}}}}',
+        '{"services": {"a": {"command": "vllm serve a", "environment": {"A": "\\ud87a"}}}}',
         "vllm serve a --x \x1b[31m --y \x85 --z \u2028",
     ],
 )  # fmt: skip
@@ -84,6 +87,32 @@ def test_anchors_do_not_make_a_short_text_long() -> None:
 
     with pytest.raises(UserError, match="anchors"):
         read.drafts(text, origin="test")
+
+
+LONG = {
+    "variables that are not closed": "${A:-" * 15_000,
+    "substitutions that are not closed": "$(" * 20_000,
+    "flags": "-a " * 9_000,
+    "half a secret": "token-" * 8_000,
+    "shells": "bash -c " * 4_000,
+}
+
+
+@pytest.mark.parametrize("what", LONG)
+def test_a_long_text_is_read_in_time(what: str) -> None:
+    # Variables took minutes, since their time grew with the square.
+    text = f'services: {{a: {{command: "vllm serve a {LONG[what]}"}}}}'
+    before = time.process_time()
+
+    read.drafts(text, origin="test")
+    read.drafts(f"vllm serve a {LONG[what]}", origin="test")
+
+    assert time.process_time() - before < 8
+
+
+def test_more_words_than_anybody_types_are_refused() -> None:
+    with pytest.raises(UserError, match="expected at most 10000 words"):
+        read.drafts("vllm serve a " + "-a " * 10_000, origin="test")
 
 
 PIECES = (

@@ -391,6 +391,8 @@ def test_an_image_is_taken_by_its_reference_or_is_the_newest_release() -> None:
 
     assert (same.image, other.image) == ("vllm-0.9", "vllm-0.28")
     assert not same.untranslated
+    # Under one name there may be two images.
+    assert same.comments["image"] == ["The source has sha256:1, images.yaml no digest."]
     with pytest.raises(LookupError):
         images.choose(Draft(), {})
 

@@ -14,8 +14,8 @@ from sharing_world import Decide
 
 from spark_activator.runner.plan import plan
 
-# Hours of simulated time.
-pytestmark = pytest.mark.slow
+# Hours of simulated time: seconds of computing, more of them where others compute.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 SEEDS = (1, 2, 3)
 
@@ -44,7 +44,6 @@ def beside_hot(decide: Decide, clients: Clients, seed: int) -> Result:
     return run_open(decide, specs({"hot": 60.0, "rare": 60.0}), clients, 24, seed)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3))]
 )

@@ -27,7 +27,7 @@ def copy(tmp_path: Path) -> Path:
 
 def judge(where: Path) -> subprocess.CompletedProcess[str]:
     """Run the properties against the package in *where*, which is found first."""
-    options = ("-q", "-x", "-p", "no:cacheprovider", "--hypothesis-seed=1", "--timeout=60")
+    options = ("-q", "-x", "-p", "no:cacheprovider", "--hypothesis-seed=1", "--timeout=240")
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), *options, *PROPERTIES],
         cwd=where,
@@ -42,7 +42,8 @@ def test_there_is_a_mutant_for_each_rule_and_more() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(90)
+# Up to 20 s of computing, more of them where others compute.
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("patch", MUTANTS, ids=lambda patch: patch.stem)
 def test_mutant_is_noticed(patch: Path, tmp_path: Path) -> None:
     where = copy(tmp_path)

@@ -1,6 +1,7 @@
 """Which cache is written to, and whether it has room."""
 
 import errno
+import fcntl
 import io
 import os
 import types
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spark_activator.cli.pull import read_token
+from spark_activator.cli import hub_token
 from spark_activator.errors import UserError
 from spark_activator.weights import download, inventory, place
 from spark_activator.weights.progress import Progress
@@ -72,7 +73,7 @@ def test_what_is_no_token_is_refused_and_not_shown(tmp_path: Path, text: str) ->
     (tmp_path / "token").write_text(text)
 
     with pytest.raises(UserError, match="expected a token") as refused:
-        read_token(str(tmp_path / "token"))
+        hub_token.read(str(tmp_path / "token"))
 
     assert "two words" not in refused.value.message
 
@@ -80,10 +81,10 @@ def test_what_is_no_token_is_refused_and_not_shown(tmp_path: Path, text: str) ->
 def test_token_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("hf_abc\n")
 
-    assert read_token(str(tmp_path / "token")) == "hf_abc"
-    assert read_token(None) is None
+    assert hub_token.read(str(tmp_path / "token")) == "hf_abc"
+    assert hub_token.read(None) is None
     with pytest.raises(UserError, match="No such file"):
-        read_token(str(tmp_path / "none"))
+        hub_token.read(str(tmp_path / "none"))
 
 
 def test_progress_is_lines_where_nobody_looks() -> None:
@@ -119,3 +120,20 @@ def test_sizes_count_content_once_and_follow_no_links(tmp_path: Path) -> None:
     assert (entry.repository, entry.users, entry.partial) == ("a/b", ("m",), False)
     assert entry.size is not None
     assert 100_000 <= entry.size < 120_000
+
+
+def test_what_is_just_being_downloaded_is_not_deleted(tmp_path: Path) -> None:
+    blobs = tmp_path / "models--a--b/blobs"
+    blobs.mkdir(parents=True)
+    growing = blobs / "x.incomplete"
+    growing.write_bytes(b"x")
+    [entry] = inventory.stored([str(tmp_path)], {})
+
+    with growing.open("rb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="a download into it is running"):
+            inventory.delete(entry)
+    assert growing.exists()
+
+    inventory.delete(entry)
+    assert list(tmp_path.iterdir()) == []
