@@ -64,7 +64,7 @@ class Layout:
 
     @property
     def image_folders(self) -> Path:
-        """One folder for each image that is built on this machine."""
+        """One folder for each image that is built on this machine, and one of patches."""
         return self.share / "images"
 
     @property

@@ -1,7 +1,7 @@
-"""Files that engines read and no image brings: fetched once, known by their hash.
+"""Files that engines read and no image brings: had once, known by their hash.
 
-Nothing but the hash decides what a file is, so that an address which serves
-something else tomorrow changes nothing for any model.
+They are fetched, or come with this project.  Nothing but the hash decides what a file
+is, so that an address which serves something else tomorrow changes nothing for any model.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import re
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -27,6 +28,16 @@ PIECE = 1 << 16
 LONGEST = 256 << 20
 
 Get = Callable[[str], IO[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """Where a file comes from, and what to do when nothing or another comes from there."""
+
+    where: str  # an address, or a path
+    get: Get
+    missing: str
+    another: str
 
 
 def place(layout: Layout, digest: str) -> Path:
@@ -62,12 +73,13 @@ def fetch(layout: Layout, digest: str, *, get: Get | None = None) -> Path:
     layout.fetched_files.mkdir(parents=True, exist_ok=True)
     # Beside it, so that what has its name is whole; a second one of us writes another.
     beside = path.with_name(f".{path.name}.{os.getpid()}")
+    origin = _origin(layout, file, path, get or _get)
     try:
-        got = _save(file, beside, get or _get, place=path)
+        got = _save(file.name, origin, beside)
         if got != digest:
             raise UserError(
-                f"{file.url} is not the file it should be: expected {digest}, got {got}",
-                hint="something on the way may have answered for it, such as a login page",
+                f"{origin.where} is not the file it should be: expected {digest}, got {got}",
+                hint=origin.another,
             )
         os.chmod(beside, 0o644)
         os.replace(beside, path)
@@ -76,16 +88,29 @@ def fetch(layout: Layout, digest: str, *, get: Get | None = None) -> Path:
     return path
 
 
-def _save(file: Fetchable, path: Path, get: Get, *, place: Path) -> str:
-    """Write what *file* is today to *path*, on its way to *place*, and return its hash."""
+def _origin(layout: Layout, file: Fetchable, path: Path, get: Get) -> _Origin:
+    """Say where *file* comes from on its way to *path*."""
+    if file.shipped:
+        again = "an installation brings it: run install.sh again"
+        return _Origin(str(layout.image_folders / file.shipped), _open, again, again)
+    return _Origin(
+        file.url,
+        get,
+        f"without a way there: put a copy of it at {path}",
+        "something on the way may have answered for it, such as a login page",
+    )
+
+
+def _save(name: str, origin: _Origin, path: Path) -> str:
+    """Write what is at *origin* today to *path*, and return its hash."""
     digest = hashlib.sha256()
     size = 0
     try:
-        with path.open("wb") as out, get(file.url) as stream:
+        with path.open("wb") as out, origin.get(origin.where) as stream:
             while piece := stream.read(PIECE):
                 size += len(piece)
                 if size > LONGEST:
-                    raise UserError(f"{file.url} does not end: more than {LONGEST >> 20} MiB")
+                    raise UserError(f"{origin.where} does not end: more than {LONGEST >> 20} MiB")
                 digest.update(piece)
                 out.write(piece)
             out.flush()
@@ -95,10 +120,13 @@ def _save(file: Fetchable, path: Path, get: Get, *, place: Path) -> str:
     except (OSError, http.client.HTTPException) as error:
         # URLError is an OSError; http.client's own is not.
         raise UserError(
-            f"cannot fetch {file.name} from {file.url}: {error}",
-            hint=f"without a way there: put a copy of it at {place}",
+            f"cannot fetch {name} from {origin.where}: {error}", hint=origin.missing
         ) from error
     return f"sha256:{digest.hexdigest()}"
+
+
+def _open(path: str) -> IO[bytes]:
+    return open(path, "rb")
 
 
 def _get(url: str) -> IO[bytes]:

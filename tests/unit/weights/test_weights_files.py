@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from catalog_shipped import models
 
 from spark_activator.catalog import filelist
 from spark_activator.errors import UserError
@@ -77,6 +78,46 @@ def test_no_way_there(layout: Layout) -> None:
     assert list(layout.fetched_files.iterdir()) == []
 
 
+def shipped(layout: Layout, content: bytes) -> Path:
+    """Have the installation bring *content* as the file that is wanted."""
+    layout.files_file.write_text(f"{DIGEST}: {{name: small.py, shipped: patches/small.py}}\n")
+    path = layout.image_folders / "patches/small.py"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_one_that_is_shipped_needs_no_way(layout: Layout) -> None:
+    shipped(layout, CONTENT)
+    server = Server(b"")
+    path = files.fetch(layout, DIGEST, get=server.get)
+
+    assert path == layout.fetched_files / DIGEST
+    assert path.read_bytes() == CONTENT
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert server.asked == []
+
+
+def test_one_that_is_shipped_and_was_changed_is_refused(layout: Layout) -> None:
+    path = shipped(layout, CONTENT + b"# mine\n")
+
+    with pytest.raises(UserError, match=f"expected {DIGEST}, got sha256:") as caught:
+        files.fetch(layout, DIGEST)
+
+    assert str(path) in caught.value.message
+    assert "install.sh" in str(caught.value.hint)
+    assert list(layout.fetched_files.iterdir()) == []
+
+
+def test_one_that_is_shipped_and_is_not_there(layout: Layout) -> None:
+    shipped(layout, CONTENT).unlink()
+
+    with pytest.raises(UserError, match=r"cannot fetch small\.py from .*No such file") as caught:
+        files.fetch(layout, DIGEST)
+
+    assert "install.sh" in str(caught.value.hint)
+
+
 def test_one_that_is_in_no_list(layout: Layout) -> None:
     other = "sha256:" + "0" * 64
     with pytest.raises(UserError, match="nobody says where") as caught:
@@ -95,7 +136,28 @@ def test_the_list_that_is_shipped_is_right() -> None:
 
     assert problems == []
     # What openai-harmony looks for below TIKTOKEN_ENCODINGS_BASE.
-    assert {file.name for file in found.values()} == {"o200k_base.tiktoken", "cl100k_base.tiktoken"}
+    assert {file.name for file in found.values() if file.url} == {
+        "o200k_base.tiktoken",
+        "cl100k_base.tiktoken",
+    }
+    shipped = {digest: file for digest, file in found.items() if file.shipped}
+    assert {file.shipped.partition("/")[0] for file in shipped.values()} == {"patches"}
+    for digest, file in shipped.items():
+        content = (ROOT / "images" / file.shipped).read_bytes()
+        assert digest == f"sha256:{hashlib.sha256(content).hexdigest()}", file.shipped
+
+
+def test_each_file_that_a_model_mounts_is_in_the_list() -> None:
+    known, _ = filelist.parse((ROOT / "images/files.yaml").read_text(), "files.yaml")
+    mounted = {
+        file
+        for model in models().values()
+        for file in model.container.files.values()
+        if file.startswith("sha256:")
+    }
+
+    # And nothing is in it that no model mounts.
+    assert mounted == set(known)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +166,14 @@ def test_the_list_that_is_shipped_is_right() -> None:
         ("a: {name: x, url: 'https://x.org/x'}", "a", "64 hex digits"),
         (f"{DIGEST}: {{name: x, url: 'http://x.org/x'}}", f"{DIGEST}.url", "a link"),
         (f"{DIGEST}: {{url: 'https://x.org/x'}}", f"{DIGEST}.name", "required"),
+        (f"{DIGEST}: {{name: x}}", DIGEST, "one of 'url' and 'shipped'"),
+        (
+            f"{DIGEST}: {{name: x, url: 'https://x.org/x', shipped: patches/x}}",
+            DIGEST,
+            "one of 'url' and 'shipped'",
+        ),
+        (f"{DIGEST}: {{name: x, shipped: ../x}}", f"{DIGEST}.shipped", "a file of images/"),
+        (f"{DIGEST}: {{name: x, shipped: a/../x}}", f"{DIGEST}.shipped", "a file of images/"),
     ],
 )
 def test_a_list_that_is_wrong_says_where(text: str, key: str, expected: str) -> None:
