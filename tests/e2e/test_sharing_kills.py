@@ -37,8 +37,18 @@ def who(stack: Stack, role: str) -> Demo | None:
     return None
 
 
-def strike(stack: Stack, victim: str, role: str) -> Demo | None:
-    """Kill the victim of whoever has that role now; None where there is nobody any more."""
+def strike(
+    stack: Stack, victim: str, role: str, clients: list[tuple[Demo, subprocess.Popen[bytes]]]
+) -> Demo | None:
+    """Kill the victim of the first who has that role; None where none had it to the end."""
+    while any(client.poll() is None for _, client in clients):
+        if struck := try_to_strike(stack, victim, role):
+            return struck
+    return None
+
+
+def try_to_strike(stack: Stack, victim: str, role: str) -> Demo | None:
+    """Kill the victim of whoever has that role now; None where there is nobody."""
     model = who(stack, role)
     if model is None:
         return None
@@ -48,7 +58,7 @@ def strike(stack: Stack, victim: str, role: str) -> Demo | None:
         else:
             stack.kill(f"{victim}@{model.name}.service")
     except CommandFailed:
-        return None  # it has just ended by itself
+        return None  # it has just ended by itself, or is not there yet
     return model
 
 
@@ -79,7 +89,7 @@ def test_kill_one_of_three_with_ten_waiters(
         clients = ask_all(stack)
         stack.node.wait(f"[ -e /run/spark-activator/state/{MODELS[0].name}.json ]")
         stack.node.exec(f"sleep {delay}")
-        struck = strike(stack, victim, role)
+        struck = strike(stack, victim, role, clients)
         assert struck is not None, "nobody was there to be killed"
 
         for model, client in clients:
