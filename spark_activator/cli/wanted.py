@@ -51,5 +51,6 @@ def all_models(layout: Layout, catalog: Catalog) -> list[Model]:
 
 
 def unreadable(layout: Layout, catalog: Catalog) -> list[str]:
-    """Name the models of which nobody knows what they use: a broken file, and none frozen."""
-    return sorted({*catalog.files} - {*catalog.models} - {*models.names(layout)})
+    """Name the models of which nobody knows what they use: neither file nor frozen is right."""
+    readable = {one.name for one in all_models(layout, catalog)}
+    return sorted({*catalog.files, *models.names(layout)} - readable)

@@ -149,6 +149,26 @@ def test_weights_that_a_broken_file_may_name_stay(machine, calls, out, capsys):
     assert "what n would use is not known" in out()
 
 
+@pytest.mark.parametrize("file", ["broken", "gone"])
+def test_weights_that_a_broken_frozen_model_may_name_stay(machine, calls, out, capsys, file):
+    model_of_vllm(machine, "m")
+    path = model_of_vllm(machine, "n", **OTHER)
+    assert machine.run("apply") == 0
+    machine.layout.frozen("n").write_text("{")
+    if file == "gone":
+        path.unlink()
+    else:
+        path.write_text("nonsense: 1\n")
+    root = weights(machine)
+
+    assert machine.run("remove", "m", "--weights", "--yes") == 1
+
+    assert "may be those of n too" in capsys.readouterr().err
+    assert root.exists()
+    assert machine.run("disk") == 0
+    assert "what n would use is not known" in out()
+
+
 def test_what_an_interrupted_deletion_left_is_shown(machine, out):
     model_of_vllm(machine, "m")
     root = weights(machine)
