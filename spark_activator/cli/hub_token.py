@@ -41,10 +41,7 @@ def read(path: str | None) -> str | None:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise UserError(f"cannot read the token from {path}: {reason}") from error
-    token = text.strip()
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise UserError(f"expected a token, a line of letters and digits, in {path}")
-    return token
+    return _checked(text, f", in {path}")
 
 
 def may_ask() -> bool:
@@ -53,8 +50,25 @@ def may_ask() -> bool:
 
 
 def ask() -> str | None:
-    """Ask for the token, without showing it; None where the person gives up."""
-    return getpass.getpass("token of the hub (not shown; empty: give up): ").strip() or None
+    """Ask for the token, without showing it; None where the person gives up.
+
+    Raises:
+        UserError: What was typed is none.
+    """
+    try:
+        typed = getpass.getpass("token of the hub (not shown; empty: give up): ")
+    except EOFError:
+        print(file=sys.stderr)  # the terminal still stands behind the question
+        return None
+    return _checked(typed) if typed.strip() else None
+
+
+def _checked(text: str, where: str = "") -> str:
+    token = text.strip()
+    # A header could not carry another.
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise UserError(f"expected a token, a line of letters and digits{where}")
+    return token
 
 
 def _see_who_may_read(path: str, mode: int) -> None:

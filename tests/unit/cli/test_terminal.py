@@ -227,11 +227,15 @@ def test_token_is_asked_for_and_not_shown(hub) -> None:
     assert SECRET not in terminal.said
 
 
-@pytest.mark.parametrize(("typed", "status"), [("\n", 1), ("wrong\n", 1), ("\x03", 130)])
+@pytest.mark.parametrize(
+    ("typed", "status"),
+    [("\n", 1), ("wrong\n", 1), ("schlüssel\n", 1), ("two words\n", 1), ("\x04", 1), ("\x03", 130)],
+)
 def test_token_that_is_not_given_ends_it_in_one_sentence(hub, typed: str, status: int) -> None:
     with Terminal("pull", "closed") as terminal:
         terminal.wait_for("token of the hub")
         terminal.type(typed)
         assert terminal.end() == status, terminal.said
     assert "Traceback" not in terminal.said
+    assert "words" not in terminal.said
     assert terminal.said.count("token of the hub") == 1
