@@ -74,23 +74,6 @@ class Draft:
             self.untranslated.append(said)
 
 
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """A model file, and what is missing in it.
-
-    Attributes:
-        name: The model's.
-        text: The file, YAML with comments.
-        untranslated: What the source says and this file does not, a line each.
-        draft: What it was written from.
-    """
-
-    name: str
-    text: str
-    untranslated: tuple[str, ...]
-    draft: Draft
-
-
 def name_of(text: str) -> str:
     """Make a model's name of *text*: the last part of a repository, in small letters."""
     name = re.sub(r"[^a-z0-9._-]+", "-", text.rstrip("/").rpartition("/")[2].lower())
