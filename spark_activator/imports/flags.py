@@ -94,14 +94,14 @@ def _model(values: list[str], draft: Draft) -> None:
 
 
 def _flag(name: str, flag: str, values: list[str], draft: Draft) -> None:
-    if any(UNKNOWN.search(value) for value in values):
+    if name in _OURS:
+        draft.computed.append(f"{flag}: {_OURS[name]}")
+    elif any(UNKNOWN.search(value) for value in values):
         draft.lose(f"{' '.join([flag, *values])}: only the shell that it is for knows its value")
     elif name in _KEYS:
         _KEYS[name](draft, values)
         for value in () if name in (*_SEVERAL, "model", "model-tag") else values[1:]:
             draft.lose(f"{flag}: {value!r} is one value too many")
-    elif name in _OURS:
-        draft.computed.append(f"{flag}: {_OURS[name]}")
     elif hidden.is_secret(name, " ".join(values)):
         draft.lose(f"{flag}: has a secret in it, which does not belong into a model file")
     elif name in _COUNTS:

@@ -27,10 +27,11 @@ _BEHIND = re.compile(
 _DOTS = "…"
 
 # Places of the host by which one is its master, or learns its secrets.
+_MASTERS = r"(?:boot|dev|etc|proc|root|run|sys|var/(?:run|lib/(?:docker|containerd)))"
 _HOST = re.compile(
-    r"/(?:(?:boot|dev|etc|proc|root|run|sys|home/[^/]+|var/(?:run|lib/docker))?"
-    r"|(?:boot|dev|etc|proc|root|run|sys|var/(?:run|lib/docker))/.*|home|var|var/lib"
-    r"|.*\.sock|(?:.*/)?\.(?:ssh|aws|gnupg|docker|kube|config|netrc)(?:/.*)?)"
+    rf"/(?:(?:{_MASTERS}(?:/.*)?|home(?:/[^/]+)?|var|var/lib)?"
+    r"|.*\.sock|(?:.*/)?\.(?:ssh|aws|gnupg|docker|kube|config|netrc)(?:/.*)?)",
+    re.DOTALL,  # a line's end is a letter of a name
 )
 # Devices that engines use beside the GPU's.
 _DEVICE = re.compile(r"/dev/(?:infiniband|dri)(?:/[A-Za-z0-9_]+)*")

@@ -91,6 +91,13 @@ def test_what_only_a_shell_knows_is_no_value() -> None:
         assert any(word in line for line in draft.untranslated), word
 
 
+def test_a_value_that_is_not_needed_need_not_be_known() -> None:
+    draft = one("vllm serve a/b --host $HOST --port ${PORT} --api-key $VLLM_API_KEY")
+
+    assert draft.untranslated == []
+    assert "--api-key: keys are given with spark-model key" in draft.computed
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -126,7 +133,8 @@ def test_a_link_with_a_password_is_named_without_it() -> None:
     "option",
     [
         "--privileged", "--cap-add=ALL", "--security-opt seccomp=unconfined", "--pid host",
-        "-v /:/host", "-v /etc/../root:/x", "-v /var/run/docker.sock:/var/run/docker.sock",
+        "-v /:/host", "-v /etc/../root:/x", "-v '/etc/\n:/x'", "-v /var/lib/containerd/y:/x",
+        "-v /var/run/docker.sock:/var/run/docker.sock", "-v /var/lib:/x",
         f"-v {HOME}/.ssh:/x:ro", f"-v {HOME}:/me", "-v $HOME:/x", "--device /dev/sda",
         "--mount type=bind,src=/etc,dst=/x", "--mount type=volume,src=a,dst=/x", "--env-file .env",
     ],
