@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import pty
 import random
 import signal
 import subprocess
@@ -17,6 +15,7 @@ from pathlib import Path
 import pytest
 from hub_server import COMMIT, Hub, Repo
 from runner_world import until
+from terminal import Terminal
 
 from spark_activator import hub as cache
 from spark_activator.catalog.model import Engine, Model, Source
@@ -96,21 +95,10 @@ class Machine:
 
     def type(self, answer: str, prompt: str, *arguments: str) -> tuple[int, str]:
         """Run it at a terminal, and type *answer* once it says *prompt*."""
-        child, terminal = pty.fork()
-        if child == 0:
-            os.execve(
-                sys.executable,
-                [sys.executable, "-m", "spark_activator.cli", *arguments],
-                self.environment(),
-            )
-        said = b""
-        with contextlib.suppress(OSError), open(terminal, "r+b", buffering=0) as stream:
-            # EIO, when the child has ended.
-            while piece := stream.read(1 << 12):
-                if prompt.encode() in said + piece and prompt.encode() not in said:
-                    stream.write(answer.encode())
-                said += piece
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said.decode()
+        with Terminal(*arguments, environment=self.environment()) as terminal:
+            terminal.wait_for(prompt)
+            terminal.type(answer)
+            return terminal.end(), terminal.said
 
     def is_whole(self, place: Path | None = None) -> bool:
         return cache.has(str(place or self.own), NAME, None) is True

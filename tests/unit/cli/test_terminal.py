@@ -5,15 +5,11 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
-import os
-import pty
-import signal
-import subprocess
-import sys
 import threading
 
 import pytest
 from hub_server import Hub, Repo
+from terminal import Terminal
 
 # A process of the command for each.
 pytestmark = pytest.mark.slow
@@ -65,53 +61,6 @@ def server(machine):
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-class Terminal:
-    """A command in a session of its own, with a terminal that somebody types at."""
-
-    def __init__(self, *arguments: str) -> None:
-        self._outer, inner = pty.openpty()
-        # Whoever runs the tests may ignore SIGINT, and children inherit that.
-        words = ["setsid", "--ctty", "--wait", "env", "--default-signal=INT", sys.executable]
-        self._process = subprocess.Popen(
-            [*words, "-m", "spark_activator", *arguments],
-            env=os.environ | {"TERM": "dumb"}, stdin=inner, stdout=inner, stderr=inner,
-        )  # fmt: skip
-        os.close(inner)
-        self.said = ""
-        self._read_to = 0
-
-    def type(self, text: str) -> None:
-        os.write(self._outer, text.encode())
-
-    def wait_for(self, text: str) -> None:
-        """Read until *text* comes after what was waited for last."""
-        while (at := self.said.find(text, self._read_to)) < 0:
-            piece = self._read()
-            assert piece, f"ended without {text!r}: {self.said!r}"
-            self.said += piece
-        self._read_to = at + len(text)
-
-    def end(self) -> int:
-        while piece := self._read():
-            self.said += piece
-        return self._process.wait(10)
-
-    def _read(self) -> str:
-        try:
-            return os.read(self._outer, 4096).decode(errors="replace")
-        except OSError:  # what Linux says when the other side has ended
-            return ""
-
-    def __enter__(self) -> Terminal:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait()
-        os.close(self._outer)
 
 
 def test_ctrl_c_ends_an_answer_and_the_conversation_goes_on(server) -> None:
