@@ -109,7 +109,7 @@ class Mover:
             elif taken.file:
                 self._write(taken)
             else:
-                print(f"! {name}: left as the catalog has it, not: {'; '.join(taken.notes)}")
+                print(f"! {name}: left as the catalog has it, not: {'; '.join(taken.left_out())}")
                 same += [name] if name in known else []
         if same:
             print(f"= as they are here: {', '.join(same)}")

@@ -28,7 +28,7 @@ def text(draft: Draft) -> str:
 
 
 def _head(draft: Draft) -> Iterator[str]:
-    yield f"# {draft.name}, written by spark-model add from {_line(draft.origin)}."
+    yield f"# {draft.name}, written by spark-model add from {one_line(draft.origin)}."
     yield "# Nobody has run it yet: look at each guess."
     if draft.untranslated:
         yield "#"
@@ -44,7 +44,7 @@ def _head(draft: Draft) -> Iterator[str]:
 
 def _item(line: str) -> list[str]:
     return textwrap.wrap(
-        _line(line), _WIDTH, initial_indent="# * ", subsequent_indent="#   ",
+        one_line(line), _WIDTH, initial_indent="# * ", subsequent_indent="#   ",
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
 
@@ -54,7 +54,7 @@ def _comment(lines: list[str]) -> list[str]:
         wrapped
         for line in lines
         for wrapped in textwrap.wrap(
-            _line(line), _WIDTH, initial_indent="# ", subsequent_indent="# ",
+            one_line(line), _WIDTH, initial_indent="# ", subsequent_indent="# ",
             break_long_words=False, break_on_hyphens=False,
         )
     ]  # fmt: skip
@@ -62,7 +62,7 @@ def _comment(lines: list[str]) -> list[str]:
 
 def _keys(draft: Draft) -> Iterator[tuple[str, list[str]]]:
     if draft.summary:
-        yield "summary", [f"summary: {scalar(_line(draft.summary)[:200])}"]
+        yield "summary", [f"summary: {scalar(one_line(draft.summary)[:200])}"]
     yield "status", ["status: experimental"]
     yield "source", ["source:", *_mapping(_source(draft))]
     if draft.aliases:
@@ -108,7 +108,7 @@ def _source(draft: Draft) -> dict[str, object]:
         source["pinned"] = False
     if draft.drafts:
         source["drafts"] = list(dict.fromkeys(draft.drafts))
-    source["from"] = _line(draft.origin)[:200]
+    source["from"] = one_line(draft.origin)[:200]
     return source
 
 
@@ -156,7 +156,7 @@ def size(count: int) -> str:
     return format_size(count)
 
 
-def _line(value: str) -> str:
+def one_line(value: str) -> str:
     """Return *value* on one line, without secrets and what a terminal would act on."""
     shown = "".join(letter if letter.isprintable() else " " for letter in value)
     return without_secrets(" ".join(shown.split()))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spark_activator.catalog import computed
-from spark_activator.imports.hidden import is_secret, without_secrets
-from spark_activator.imports.write import quoted
+from spark_activator.imports.hidden import is_secret
+from spark_activator.imports.write import one_line, quoted
 from spark_activator.migration import engines
 from spark_activator.migration.compose import Service
 from spark_activator.migration.engines import CommandLine
@@ -58,11 +58,13 @@ class Taken:
 
     def text(self) -> str:
         """Write the model file: JSON behind each key, which YAML reads as it is meant."""
-        head = f"# Taken over by spark-model migrate from {' '.join(self.origin.split())}.\n"
-        # What was a block of several lines is one in a comment.
-        lines = (without_secrets(" ".join(note.split())) for note in self.notes)
-        notes = "".join(f"# Not taken over: {line}.\n" for line in lines)
+        head = f"# Taken over by spark-model migrate from {one_line(self.origin)}.\n"
+        notes = "".join(f"# Not taken over: {note}.\n" for note in self.left_out())
         return head + notes + "".join(f"{key}: {quoted(v)}\n" for key, v in self.file.items())
+
+    def left_out(self) -> list[str]:
+        """Return the notes as people may read them: each on one line, without secrets."""
+        return [one_line(note) for note in self.notes]
 
     def image_text(self) -> str:
         """Write its entry of images.yaml; empty where it needs none."""

@@ -80,6 +80,21 @@ def test_secrets_do_not_come_into_model_files(
     assert "WANDB_API_KEY, which is a secret" in written(machine)
 
 
+def test_what_is_left_out_is_said_without_secrets_and_on_one_line(
+    machine: Any, tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # With nothing else that differs there is no file, and the note is on the terminal alone.
+    service(tree, command=[*words(), "--kv-transfer-config", "Bearer s3cret-word\n\x1b[2J"])
+
+    machine.run("migrate", str(tree))
+
+    told = capsys.readouterr().out
+    [line] = [line for line in told.splitlines() if "--kv-transfer-config" in line]
+    assert line.isprintable()
+    assert "s3cret-word" not in told
+    assert not (machine.layout.owner_models / f"{NAME}.yaml").exists()
+
+
 def test_places_of_the_host_are_not_mounted(machine: Any, tree: Path) -> None:
     service(
         tree,
