@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import getpass
 import sys
 import threading
@@ -75,9 +74,7 @@ def _find(layout: Layout, name: str) -> Model:
             model = models.load(layout, one)
             known |= dict.fromkeys(model.names, model)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "see: spark-model list"
-        raise UserError(f"unknown model '{name}'", hint=hint)
+        raise models.unknown(name, [*known])
     model = known[name]
     if not (layout.markers / model.name).exists():
         raise UserError(
@@ -99,9 +96,25 @@ def _key_in(file: Path) -> str:
         lines = file.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
-    if not lines or not lines[0].strip().isascii() or not lines[0].strip().isprintable():
-        raise UserError(f"expected an API key in the first line of {file}")
-    return lines[0].strip()
+    return _checked(lines[0] if lines else "", f" in the first line of {file}")
+
+
+def _typed_key() -> str | None:
+    """Ask for the API key, without showing it; None where the person gives up."""
+    try:
+        typed = getpass.getpass("API key: ")
+    except EOFError:
+        _tell("")  # the terminal still stands behind the question
+        return None
+    return _checked(typed) if typed.strip() else None
+
+
+def _checked(text: str, where: str = "") -> str:
+    key = text.strip()
+    # A header could not carry another.
+    if not key or not key.isascii() or not key.isprintable():
+        raise UserError(f"expected an API key{where}")
+    return key
 
 
 def _converse(chat: Chat) -> int:
@@ -182,7 +195,7 @@ class Chat:
     def _with_typed_key(self, said: list[str]) -> int | None:
         from spark_activator.cli.asking import KeyNeeded
 
-        self.key = getpass.getpass("API key: ").strip() or None
+        self.key = _typed_key()
         try:
             return self._answer(said)
         except KeyNeeded:

@@ -137,13 +137,14 @@ def test_wrong_key_is_said_and_asked_for_again(server) -> None:
         assert terminal.end() == 0
 
 
-def test_ctrl_c_at_the_question_for_a_key(server) -> None:
+@pytest.mark.parametrize("typed", ["\x03", "\x04", "\n", "ключ\n"])
+def test_key_that_is_not_given_does_not_end_the_conversation(server, typed: str) -> None:
     server.key = SECRET
     with Terminal("chat", "mine") as terminal:
         terminal.wait_for("> ")
         terminal.type("end\n")
         terminal.wait_for("API key: ")
-        terminal.type("\x03")
+        terminal.type(typed)
         terminal.wait_for("> ")
         terminal.type("\x04")
         assert terminal.end() == 0
