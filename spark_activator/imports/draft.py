@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from spark_activator.imports.hidden import without_secrets
+from spark_activator.imports.hidden import one_line
 
 # Longest that a name may be (catalog/names.py), and its letters.
 _NAME_LENGTH = 63
@@ -68,8 +68,8 @@ class Draft:
         self.comments.setdefault(key, []).append(line)
 
     def lose(self, what: str) -> None:
-        """Say that *what* could not be translated; secrets in it are not repeated."""
-        said = without_secrets(what)
+        """Say that *what* could not be translated, as `one_line` repeats it."""
+        said = one_line(what)
         if said not in self.untranslated:
             self.untranslated.append(said)
 

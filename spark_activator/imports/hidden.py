@@ -47,6 +47,12 @@ def without_secrets(text: str) -> str:
     return _BEHIND.sub(rf"\1{_DOTS}", _VALUES.sub(_DOTS, text))
 
 
+def one_line(text: str) -> str:
+    """Return *text* on one line, without secrets and what a terminal would act on."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in text)
+    return without_secrets(" ".join(shown.split()))
+
+
 def is_private(path: str) -> bool:
     """Say whether *path* of the host is none that an engine may see, also to read."""
     return _HOST.fullmatch(posixpath.normpath(f"/{path.lstrip('/')}")) is not None

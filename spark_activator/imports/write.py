@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from spark_activator.catalog.quantities import format_size
 from spark_activator.imports.draft import Draft
-from spark_activator.imports.hidden import without_secrets
+from spark_activator.imports.hidden import one_line
 
 _WIDTH = 98
 # What YAML takes for the text that it is; anything else is quoted.
@@ -154,9 +154,3 @@ def size(count: int) -> str:
     if count >= 1 << 30 and abs(int(tenths * (1 << 30)) - count) <= 1:
         return f"{tenths:g}GiB"
     return format_size(count)
-
-
-def one_line(value: str) -> str:
-    """Return *value* on one line, without secrets and what a terminal would act on."""
-    shown = "".join(letter if letter.isprintable() else " " for letter in value)
-    return without_secrets(" ".join(shown.split()))

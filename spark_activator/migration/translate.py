@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spark_activator.catalog import computed
-from spark_activator.imports.hidden import is_secret
-from spark_activator.imports.write import one_line, quoted
+from spark_activator.imports.hidden import is_secret, one_line
+from spark_activator.imports.write import quoted
 from spark_activator.migration import engines
 from spark_activator.migration.compose import Service
 from spark_activator.migration.engines import CommandLine

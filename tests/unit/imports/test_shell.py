@@ -122,6 +122,13 @@ def test_no_secret_comes_into_a_file_or_onto_the_terminal(line: str) -> None:
     assert secret not in repr(draft.untranslated)
 
 
+def test_what_is_lost_is_said_on_one_line_that_no_terminal_acts_on() -> None:
+    draft = one("vllm serve a/b --cpu-offload-gb '\x1b[2J' 'x\ny'\nfoo\x07 \x85")
+
+    assert len(draft.untranslated) == 2
+    assert all(line.isprintable() for line in draft.untranslated)
+
+
 def test_a_link_with_a_password_is_named_without_it() -> None:
     [draft] = read.drafts("vllm serve a/b", origin="https://me:s3cret@x/y?token=abcdef")
 
