@@ -267,8 +267,9 @@ stop_units() {
         case $unit in
         spark-model@*.socket)
             run "see: systemctl status $unit" systemctl disable "$unit"
-            # One of no model can be enabled by a slip, and is nothing that could be stopped.
-            [ "$(systemctl show -P LoadState "$unit")" != loaded ] ||
+            # One of no model can be enabled by a slip, and is nothing that could be stopped;
+            # one whose settings went since then still listens.
+            ! systemctl is-active --quiet "$unit" ||
                 run "see: systemctl status $unit" systemctl stop "$unit"
             ;;
         *@*) run "see: systemctl status $unit" systemctl stop "$unit" ;;

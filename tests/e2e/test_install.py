@@ -187,6 +187,9 @@ def test_uninstall_leaves_configuration_and_purge_leaves_nothing(fresh: Node) ->
     fresh.exec("systemctl enable --now spark-model@demo-echo.socket")
     # A slip: there is no such model, and systemd makes the link before it says so.
     fresh.exec("systemctl enable --now spark-model@nope.socket", check=False)
+    # One that listens, and whose settings have gone since.
+    fresh.exec("rm -r /etc/systemd/system/spark-model@demo-echo.socket.d")
+    fresh.exec("systemctl daemon-reload && systemctl is-active spark-model@demo-echo.socket")
 
     install(fresh, "--uninstall")
     kept = fresh.exec("ls /etc/spark-activator").out
