@@ -8,7 +8,7 @@ from __future__ import annotations
 import posixpath
 import re
 
-_NAMES = r"(?:TOKEN|KEYS?|KEY_ID|SECRETS?|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)"
+_NAMES = r"(?:TOKEN|(?:API)?KEYS?|KEY_ID|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|CREDENTIALS?)"
 _NAME = re.compile(rf"(?:^|_){_NAMES}$", re.IGNORECASE)
 # Keys as their makers write them (Hugging Face, OpenAI and its kin, NVIDIA, GitHub, GitLab,
 # AWS, a JSON web token), and a password in a URL.

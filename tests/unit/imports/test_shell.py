@@ -129,6 +129,14 @@ def test_what_is_lost_is_said_on_one_line_that_no_terminal_acts_on() -> None:
     assert all(line.isprintable() for line in draft.untranslated)
 
 
+@pytest.mark.parametrize("name", ["OPENAI_APIKEY", "REDIS_PASSWORDS", "API_KEYS", "my_secret"])
+def test_a_name_of_secrets_has_its_value_left_out(name: str) -> None:
+    draft = one(f"docker run -e {name}=plain-word vllm/vllm-openai:v1 --model a/b")
+
+    assert draft.env == {}
+    assert "plain-word" not in write.text(draft) + repr(draft.untranslated + draft.computed)
+
+
 def test_a_link_with_a_password_is_named_without_it() -> None:
     [draft] = read.drafts("vllm serve a/b", origin="https://me:s3cret@x/y?token=abcdef")
 
