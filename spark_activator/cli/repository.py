@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from spark_activator.cli.aside import aside
 from spark_activator.errors import UserError
 from spark_activator.imports.guess import Repository
 
@@ -32,7 +33,7 @@ def read(name: str, revision: str | None = None, token: str | None = None) -> Re
     from spark_activator.weights import remote
 
     try:
-        return _hub(name, revision, token or remote.stored_token())
+        return aside(lambda: _hub(name, revision, token or remote.stored_token()))
     except remote.NoAccess as error:
         raise error.with_way("spark-model add … --token-file FILE") from error
 
