@@ -47,6 +47,7 @@ class Hub:
         cut_after: Close the connection after so many bytes of a file, by name; once each.
         hold_at: Send so many bytes of a file, then say so (`held`) and wait for `release`.
         wrong: Files of which other bytes are sent.
+        mute: Ends of paths that are heard and not answered: it says so (`held`) and waits.
         no_ranges: Whether a range is answered with the whole file.
         asked: Method, path and Range of each request.
     """
@@ -55,6 +56,7 @@ class Hub:
     cut_after: dict[str, int] = field(default_factory=dict)
     hold_at: dict[str, int] = field(default_factory=dict)
     wrong: set[str] = field(default_factory=set)
+    mute: set[str] = field(default_factory=set)
     no_ranges: bool = False
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
     sent: dict[str, int] = field(default_factory=dict)
@@ -97,6 +99,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:  # the name that http.server asks for
         path = urllib.parse.urlsplit(self.path).path
         self.hub.asked.append((self.command, path, self.headers.get("Range")))
+        if any(path.endswith(end) for end in self.hub.mute):
+            self.hub.held.set()
+            self.hub.release.wait(20)
+            self.close_connection = True
+            return
         if path.startswith("/api/models/"):
             self._describe(path.removeprefix("/api/models/"))
         else:

@@ -186,7 +186,7 @@ def _free(draft: Draft, layout: Layout, catalog: Catalog) -> None:
     if draft.name in catalog.files:
         raise UserError(
             f"'{draft.name}' is a model of the catalog",
-            hint=f"use it (spark-model enable {draft.name}), or give another with --name",
+            hint=f"use it (sudo spark-model enable {draft.name}), or give another with --name",
         )
     taken = {name: model.name for model in catalog.models.values() for name in model.names}
     if draft.name in taken:
@@ -239,4 +239,4 @@ def _say(draft: Draft, layout: Layout) -> None:
         print(f"{guesses} of its comments say what is a guess, or why: look at them")
     print("next:")
     print(f"  spark-model check {path}")
-    print(f"  spark-model enable {draft.name}")
+    print(f"  sudo spark-model enable {draft.name}")

@@ -75,8 +75,13 @@ def _state(entry: Stored) -> str:
 
 def _images(docker_host: str | None, used: dict[Image, list[str]]) -> dict[str, str]:
     """Print images that models name and Docker has; return their names by digest and id."""
+    from spark_activator.doctor import containers
+
     names: dict[str, str] = {}
     rows = []
+    if not containers.may_ask(docker_host):
+        print("\nimages are not known: only root may ask Docker (run: sudo spark-model disk)")
+        return names
     try:
         found = _inspect(docker_host, list(used))
     except EngineFailed as failure:

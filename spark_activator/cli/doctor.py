@@ -32,7 +32,7 @@ def _run(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
     else:
         for finding in found:
             print(line(finding))
-        print(_sum(found))
+        print(total(found))
     return 1 if any(finding.level == "problem" for finding in found) else 0
 
 
@@ -42,7 +42,13 @@ def line(finding: Finding) -> str:
     return f"{text}\n{'':8}  -> {finding.mend}" if finding.mend else text
 
 
-def _sum(found: list[Finding]) -> str:
-    problems = sum(finding.level == "problem" for finding in found)
-    notes = sum(finding.level == "note" for finding in found)
-    return f"{problems} problems, {notes} notes" if problems or notes else "all is well"
+def total(found: list[Finding]) -> str:
+    """Say how many of *found* are not well."""
+    if all(finding.level == "ok" for finding in found):
+        return "all is well"
+    return f"{_count(found, 'problem')}, {_count(found, 'note')}"
+
+
+def _count(found: list[Finding], level: str) -> str:
+    count = sum(finding.level == level for finding in found)
+    return f"{count} {level}{'' if count == 1 else 's'}"

@@ -7,9 +7,8 @@ so that whoever was interrupted types the same again.
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from spark_activator.cli.arguments import Commands, command
 from spark_activator.cli.units import Units
@@ -65,37 +64,17 @@ def _run(arguments: argparse.Namespace, layout: Layout, units: Units) -> int:
 
 def _wanted(layout: Layout, catalog: Catalog, name: str) -> Model:
     from spark_activator.catalog.model import StatusKind
+    from spark_activator.cli import wanted
 
-    model = catalog.models.get(name)
-    if model is None:
-        _refuse(layout, catalog, name)
+    model = wanted.find(layout, catalog, name)
+    if model.name != name:
+        raise UserError(
+            f"'{name}' is a name of '{model.name}'",
+            hint=f"run: sudo spark-model enable {model.name}",
+        )
     if model.status.kind is StatusKind.DISABLED:
         raise UserError(f"'{name}' is disabled: {model.status.reason}")
     return model
-
-
-def _refuse(layout: Layout, catalog: Catalog, name: str) -> NoReturn:
-    from spark_activator.catalog.load import load_retired
-    from spark_activator.errors import FileProblems
-
-    file = catalog.files.get(name)
-    problems = [problem for problem in catalog.problems if problem.file == file]
-    if problems:
-        raise FileProblems(problems)
-    retired, _ = load_retired(layout)
-    if name in retired:
-        instead = retired[name].instead
-        hint = f"run: sudo spark-model enable {instead}" if instead else "see: spark-model list"
-        raise UserError(f"'{name}' is no more: {retired[name].reason}", hint=hint)
-    for model in catalog.models.values():
-        if name in model.names:
-            raise UserError(
-                f"'{name}' is a name of '{model.name}'",
-                hint=f"run: sudo spark-model enable {model.name}",
-            )
-    near = difflib.get_close_matches(name, catalog.models, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "see: spark-model list"
-    raise UserError(f"unknown model '{name}'", hint=hint)
 
 
 def _examine(layout: Layout, units: Units, model: Model) -> None:

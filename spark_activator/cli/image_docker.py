@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from spark_activator.catalog.model import Image
 from spark_activator.cli.aside import aside, each_aside
-from spark_activator.cli.image_progress import GIB, Pull, Teller
+from spark_activator.cli.image_progress import GIB, Lines, Pull, Teller
 from spark_activator.errors import UserError
 
 if TYPE_CHECKING:
@@ -162,15 +162,16 @@ class Docker:
                 buildargs=dict(arguments), labels=dict(labels), nocache=no_cache, decode=True,
             )  # fmt: skip
 
+        lines = Lines()
+
         def act() -> None:
             base = Pull()
             with self._events(begin) as events:
                 for event in events:
                     _raise_told(event, None)
                     if "stream" in event:
-                        for line in str(event["stream"]).splitlines():
-                            if line.strip():
-                                self._teller.say(f"  {line.rstrip()}")
+                        for line in lines.feed(str(event["stream"])):
+                            self._teller.say(f"  {line}")
                     elif "status" in event:
                         base.hear(event)
                         self._teller.tell(f"  the base: {base.line()}")
@@ -178,6 +179,8 @@ class Docker:
         try:
             _translated(f"build {tag}", act)
         finally:
+            for line in lines.end():
+                self._teller.say(f"  {line}")
             self._teller.end()
 
     def _events(self, begin: Callable[[], Said]) -> AbstractContextManager[Said]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
@@ -14,6 +15,10 @@ TERMINAL_PACE = 0.2
 LOG_PACE = 10.0
 
 _COMPLETE = ("Download complete", "Pull complete", "Already exists", "Verifying Checksum")
+# Colours, titles, the moves of a cursor (ECMA-48), and what else is no letter.
+_CONTROL = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f]"
+)
 _DONE = ("Pull complete", "Already exists")
 
 
@@ -69,6 +74,32 @@ class Pull:
             f"{done} of {len(self.layers)} layers, "
             f"{self.came / GIB:.2f} of {self.total / GIB:.2f} GiB"
         )
+
+
+class Lines:
+    """What a build writes, which is meant for a terminal → its lines."""
+
+    def __init__(self) -> None:
+        self._rest = ""
+
+    def feed(self, text: str) -> Iterator[str]:
+        """Yield the lines that *text* ends."""
+        *whole, self._rest = (self._rest + text).split("\n")
+        for line in whole:
+            yield from _shown(line)
+
+    def end(self) -> Iterator[str]:
+        """Yield what came of a last line."""
+        rest, self._rest = self._rest, ""
+        yield from _shown(rest)
+
+
+def _shown(line: str) -> Iterator[str]:
+    # Programs go back to its beginning and write anew: the last is what stays.
+    last = line.rstrip("\r").rpartition("\r")[2]
+    plain = _CONTROL.sub("", last).rstrip()
+    if plain:
+        yield plain
 
 
 class Teller:

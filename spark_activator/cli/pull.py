@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from spark_activator.cli import files, hub_token
 from spark_activator.cli.arguments import Commands, command
+from spark_activator.cli.aside import aside
 from spark_activator.cli.units import Units
 from spark_activator.errors import UserError
 from spark_activator.layout import Layout
@@ -154,10 +155,10 @@ class _Pull:
         from spark_activator.weights.download import Repository
 
         if self._token is None:
-            self._token = remote.stored_token()
+            self._token = aside(remote.stored_token)
         todo = []
         for repository, revision in missing:
-            found = remote.listing(repository, revision, self._token)
+            found = _listing(repository, revision, self._token)
             chosen = choice.choose(found.files, model.args)
             _require_weights(found, chosen)
             target = Repository(where, found, chosen.wanted, self._token)
@@ -177,6 +178,12 @@ class _Pull:
             files.write(path, text)
 
 
+def _listing(repository: str, revision: str | None, token: str | None) -> Listing:
+    from spark_activator.weights import remote
+
+    return aside(lambda: remote.listing(repository, revision, token))
+
+
 def _fetch_one(
     name: str,
     where: Path,
@@ -191,7 +198,10 @@ def _fetch_one(
     _announce(name, where, found, chosen, need)
     progress = Progress(chosen.size, chosen.size - need, sys.stdout)
     try:
-        target.fetch(revision, progress)
+        aside(lambda: target.fetch(revision, progress))
+    except KeyboardInterrupt:
+        target.stop()
+        raise
     finally:
         progress.end()
     print(f"{name}: {found.repository} is whole, each file has the hash that the hub names")

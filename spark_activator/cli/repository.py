@@ -6,11 +6,13 @@ The hub is that of HF_ENDPOINT; without a token, that of HF_TOKEN or `hf auth lo
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from spark_activator.cli.aside import aside
 from spark_activator.errors import UserError
 from spark_activator.imports.guess import Repository
 
@@ -32,7 +34,7 @@ def read(name: str, revision: str | None = None, token: str | None = None) -> Re
     from spark_activator.weights import remote
 
     try:
-        return _hub(name, revision, token or remote.stored_token())
+        return aside(lambda: _hub(name, revision, token or remote.stored_token()))
     except remote.NoAccess as error:
         raise error.with_way("spark-model add … --token-file FILE") from error
 
@@ -41,18 +43,33 @@ def _folder(path: Path) -> Repository:
     if not path.is_dir():
         raise UserError(f"{path}: expected a folder with {_CONFIG}, there is none")
     folder = path.resolve()
-    sizes = {
-        str(file.relative_to(folder)): file.stat().st_size
-        for file in folder.rglob("*")
-        if file.is_file()
-    }
+    # First: without it this may be any folder, such as the root of the disk.
     config = _json(folder / _CONFIG, name=str(folder))
+    try:
+        sizes = _sizes(folder)
+    except OSError as error:
+        where = error.filename or folder
+        raise UserError(f"{where}: cannot be read: {error.strerror or error}") from None
     index = _json(folder / _INDEX, name=str(folder)) if _INDEX in sizes else None
     # A snapshot in a hub cache holds links, which a container could not follow.
     cached = _SNAPSHOT.search(str(folder))
     if cached:
         return Repository(f"{cached[1]}/{cached[2]}", config, index, sizes, cached[3])
     return Repository(str(folder), config, index, sizes)
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Return how large the files below *folder* are, by their path in it."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    return {
+        str(file.relative_to(folder)): file.stat().st_size
+        for place, _, names in os.walk(folder, onerror=refuse)
+        for file in (Path(place, name) for name in names)
+        if file.is_file()
+    }
 
 
 def _hub(name: str, revision: str | None, token: str | None) -> Repository:

@@ -15,21 +15,23 @@ if TYPE_CHECKING:
 ASK_TIMEOUT = 10
 
 
+def may_ask(address: str | None) -> bool:
+    """Whether we may ask Docker at the socket *address*, as `look` would; also where it is away."""
+    path = _base(address).removeprefix("unix://")
+    return not os.path.exists(path) or os.access(path, os.R_OK | os.W_OK)
+
+
 def look(address: str | None) -> tuple[DockerFacts | None, str]:
     """Ask Docker at the socket *address*, None being its own default.
 
     Returns:
         What it says; or None, and why it says nothing.
     """
-    base = (
-        f"unix://{address}"
-        if address
-        else os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
-    )
+    base = _base(address)
     path = base.removeprefix("unix://")
     if path != base and not os.path.exists(path):
         return None, f"there is no {path}"
-    if path != base and not os.access(path, os.R_OK | os.W_OK):
+    if not may_ask(address):
         return None, f"{path}: permission denied, use sudo"
     if path != base:
         try:
@@ -50,6 +52,12 @@ def look(address: str | None) -> tuple[DockerFacts | None, str]:
             api.close()
     except (docker.errors.DockerException, requests.RequestException) as error:
         return None, str(error).splitlines()[0]
+
+
+def _base(address: str | None) -> str:
+    if address:
+        return f"unix://{address}"
+    return os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
 
 
 def _facts(api: docker.APIClient) -> DockerFacts:

@@ -121,6 +121,7 @@ class Facts:
     Attributes:
         run: Our run directory, by which our containers are labelled.
         docker: None where Docker does not answer, for the reason in *docker_error*.
+        docker_denied: Whether that is since only others may ask it.
         gpu_nodes: Device nodes of GPUs.
         cdi_spec: Whether a CDI specification of NVIDIA's is there.
         char_links: Whether systemd can name the GPU's nodes in /dev/char.
@@ -143,6 +144,7 @@ class Facts:
     host_file: str = ""
     docker: DockerFacts | None = None
     docker_error: str = ""
+    docker_denied: bool = False
     gpu_nodes: tuple[str, ...] = ()
     cdi_spec: bool = False
     char_links: bool = False

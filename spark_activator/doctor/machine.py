@@ -23,6 +23,9 @@ DISK_LOW = 64 * GIB
 def docker(facts: Facts) -> Iterator[Finding]:
     """Whether Docker answers, and by which cgroup driver it gives devices."""
     found = facts.docker
+    if facts.docker_denied:
+        yield Finding("docker", "note", "only root may ask Docker", "sudo spark-model doctor")
+        return
     if found is None:
         yield Finding(
             "docker",

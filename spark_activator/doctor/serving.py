@@ -78,7 +78,9 @@ def ports(facts: Facts) -> Iterator[Finding]:
             f"sudo systemctl restart {socket_unit(one.owner)}",
         )
     if not taken and not silent:
-        yield Finding("ports", "ok", f"{len(facts.listeners)} ports are ours or free")
+        count = len(facts.listeners)
+        words = "1 port is" if count == 1 else f"{count} ports are"
+        yield Finding("ports", "ok", f"{words} ours or free")
 
 
 def port_taken(one: Listener) -> str:

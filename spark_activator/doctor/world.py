@@ -63,6 +63,7 @@ def read(layout: Layout, units: UnitsLike) -> Facts:
         host_file=str(layout.host_file),
         docker=docker,
         docker_error=error,
+        docker_denied=docker is None and not containers.may_ask(host.docker_host),
         gpu_nodes=nodes,
         cdi_spec=any(True for place in CDI_DIRECTORIES for _ in place.glob("nvidia*")),
         char_links=(DEV / f"char/{NVIDIA_MAJOR}:0").exists(),

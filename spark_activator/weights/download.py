@@ -13,13 +13,12 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import BinaryIO
 
 from spark_activator import hub
 from spark_activator.errors import UserError
-from spark_activator.weights import remote
+from spark_activator.weights import crew, remote
 from spark_activator.weights.choice import RemoteFile
 from spark_activator.weights.hangup import Hangup
 from spark_activator.weights.place import size
@@ -31,6 +30,8 @@ CONNECTIONS = 4
 # Tries in a row that bring nothing, and seconds between them.
 TRIES = 5
 PAUSE = 1.0
+# Seconds for a download that is told to stop; only one that waits for the hub takes longer.
+GRACE = 1.0
 PIECE = 1 << 20
 
 
@@ -59,6 +60,7 @@ class Repository:
         self._token = token
         self._stop = threading.Event()
         self._hangup = Hangup()
+        self._over = threading.Event()
 
     def missing(self) -> list[RemoteFile]:
         """Return the files that are not whole here."""
@@ -80,7 +82,6 @@ class Repository:
 
         Raises:
             UserError: The hub refuses or sends something else, or the disk is full.
-            KeyboardInterrupt: Ctrl-C; what came is kept for the next time.
         """
         try:
             self._blobs.mkdir(parents=True, exist_ok=True)
@@ -94,22 +95,28 @@ class Repository:
             self._name(revision)
         except OSError as error:
             raise _disk_error(self.root, error) from error
+        finally:
+            self._over.set()
+
+    def stop(self) -> None:
+        """End a `fetch` of another thread; what came is kept for the next time."""
+        self._end()
+        # What has not ended by then waits for the hub, and goes with the process.
+        self._over.wait(GRACE)
+
+    def _end(self) -> None:
+        self._stop.set()
+        self._hangup.hang_up()
 
     def _fetch_all(self, files: Sequence[RemoteFile], progress: Progress) -> None:
-        with ThreadPoolExecutor(CONNECTIONS) as pool:
-            running = [pool.submit(self._fetch_one, file, progress) for file in files]
-            try:
-                for done in as_completed(running):
-                    done.result()
-            except BaseException:
-                # Each stops at its next piece or cut, and the pool waits for that.
-                self._stop.set()
-                self._hangup.hang_up()
-                for future in running:
-                    future.cancel()
-                raise
+        crew.do_all(
+            files, lambda file: self._fetch_one(file, progress),
+            hands=CONNECTIONS, failed=self._end,
+        )  # fmt: skip
 
     def _fetch_one(self, file: RemoteFile, progress: Progress) -> None:
+        if self._stop.is_set():
+            raise _StopError
         if self._has_blob(file):
             self._link(file)
             return

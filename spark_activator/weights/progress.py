@@ -31,6 +31,7 @@ class Progress:
         self._stream = stream
         self._bar = stream.isatty()
         self._lock = threading.Lock()
+        self._over = False
         self._shown = time.monotonic()
         self._marks = [(self._shown, there)]
 
@@ -39,13 +40,15 @@ class Progress:
         with self._lock:
             self._done += count
             now = time.monotonic()
-            if now - self._shown >= (BAR_EVERY if self._bar else LINE_EVERY):
+            # A thread that is late must not write as the process ends.
+            if not self._over and now - self._shown >= (BAR_EVERY if self._bar else LINE_EVERY):
                 self._shown = now
                 self._show(now)
 
     def end(self) -> None:
         """Show the last state, and leave the line."""
         with self._lock:
+            self._over = True
             self._show(time.monotonic())
             if self._bar:
                 print(file=self._stream, flush=True)

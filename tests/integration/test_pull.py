@@ -219,6 +219,62 @@ def test_interrupt_does_not_wait_for_a_silent_hub(machine: Machine) -> None:
     assert "go on: spark-model pull tiny" in err
 
 
+@pytest.mark.parametrize(
+    ("command", "mute"),
+    [
+        (("pull", "tiny"), NAME),
+        (("pull", "tiny"), "config.json"),
+        (("pull", "tiny"), SHARDS[0]),
+        (("add", NAME), "config.json"),
+    ],
+)
+def test_interrupt_does_not_wait_for_a_hub_that_never_answers(
+    machine: Machine, command: tuple[str, str], mute: str
+) -> None:
+    machine.hub.mute.add(mute)
+    with machine.start(*command) as process:
+        assert machine.hub.held.wait(20)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=10)
+
+    assert process.returncode == 130
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("arguments", [("pull", "tiny"), ("add", NAME)])
+def test_what_ctrl_c_must_not_reach_into_is_not_in_the_main_thread(
+    machine: Machine, arguments: tuple[str, str]
+) -> None:
+    # An interrupt inside of it leaves a lock taken, for which somebody then waits for ever.
+    seen = subprocess.run(
+        [sys.executable, "-c", LISTED, *arguments],
+        env=machine.environment(), check=False, capture_output=True, text=True, timeout=20,
+    ).stderr  # fmt: skip
+
+    assert machine.hub.asked
+    assert "spark_activator.cli.main" in seen.split()
+    libraries = ("http", "urllib3", "anyio", "huggingface_hub", "concurrent.futures", "socket")
+    assert [name for name in seen.split() if name.startswith(libraries)] == []
+
+
+# Says of which modules the main thread ran anything.
+LISTED = """
+import sys
+from spark_activator.cli import main
+
+seen = set()
+
+def heard(frame, event, argument):
+    seen.add(frame.f_globals.get("__name__", ""))
+
+sys.setprofile(heard)
+code = main.main(sys.argv[1:])
+sys.setprofile(None)
+print(*sorted(seen), file=sys.stderr)
+sys.exit(code)
+"""
+
+
 def test_what_has_another_hash_is_thrown_away(machine: Machine) -> None:
     machine.hub.wrong.add(SHARDS[1])
 

@@ -134,7 +134,7 @@ def test_a_model_of_the_hub_is_pinned_to_what_was_read(catalog: Any, hub: Hub, o
     # That image has no compiler, and vLLM would want one.
     assert "--enforce-eager" in made.args
     assert made.memory == 4 * GIB
-    assert "spark-model enable tiny" in out()
+    assert "  sudo spark-model enable tiny\n" in out()
     assert "model.safetensors" not in hub.sent
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -125,6 +126,45 @@ class Page(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
+
+
+def test_a_folder_is_looked_through_only_where_it_is_a_model(
+    catalog: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def look(*_: object, **__: object) -> None:
+        raise AssertionError("it may be the whole disk")
+
+    monkeypatch.setattr(os, "scandir", look)
+
+    assert catalog.run("add", str(tmp_path), "--name", "mine") == 1
+    assert "has no config.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [errno.EACCES, errno.ENOENT, errno.EIO])
+def test_a_folder_with_what_cannot_be_read_is_a_sentence(
+    error: int,
+    catalog: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    scan = os.scandir
+
+    def look(path: str) -> Any:
+        if os.fspath(path) == str(closed):
+            raise OSError(error, os.strerror(error), str(closed))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", look)
+
+    assert catalog.run("add", str(tmp_path), "--name", "mine") == 1
+    assert f"{closed}: cannot be read: {os.strerror(error)}" in capsys.readouterr().err
 
 
 def test_a_web_page_is_no_recipe(catalog: Any, capsys: pytest.CaptureFixture[str]) -> None:

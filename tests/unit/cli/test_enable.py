@@ -183,7 +183,7 @@ def test_taken_port_stops(machine, systemctl, monkeypatch, capsys):
 
 
 def test_names_that_cannot_be_enabled(machine, systemctl, capsys):
-    machine.model_file("qwen-small")
+    machine.model_file("qwen-small", aliases="[a-nick]")
     machine.model_file("off", port=18301, status="{disabled: it lies}")
     machine.model_file("broken", port=18302, memory="much")
     machine.layout.vendor_models.mkdir()
@@ -194,7 +194,8 @@ def test_names_that_cannot_be_enabled(machine, systemctl, capsys):
         "qwen-smal": "unknown model 'qwen-smal' (hint: did you mean qwen-small?)",
         "off": "'off' is disabled: it lies",
         "broken": "broken.yaml: memory: ",
-        "old": "'old' is no more: it was withdrawn (hint: run: sudo spark-model enable qwen-small)",
+        "a-nick": "'a-nick' is a name of 'qwen-small' (hint: run: sudo spark-model enable q",
+        "old": "model 'old' is no more: it was withdrawn (hint: use 'qwen-small')",
     }
     for name, words in expected.items():
         assert machine.run("enable", name) == 1

@@ -272,6 +272,32 @@ def test_a_step_that_fails_is_shown(
     assert not machine.layout.pulled_image("own").exists()
 
 
+def test_build_says_lines_without_what_moves_a_terminal(
+    machine, docker: FakeDocker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    docker.events = [
+        {"stream": "Step 1/2 : RUN apt-get install vim\n"},
+        {"stream": "\x1b[91mdebconf: delaying\x1b[0m\r\n"},
+        {"stream": "(Reading database ... \r(Reading database ... 5%\r"},
+        {"stream": "(Reading database ... 100%\r(Reading database ... 6 files.)\n\n"},
+        {"stream": "no newline, "},
+        {"stream": "\x1b]0;title\x07then an error\b"},
+        {"error": "it failed"},
+    ]
+
+    assert machine.run("image", "build", "own") == 1
+
+    said = capsys.readouterr().out
+    expected = [
+        "  Step 1/2 : RUN apt-get install vim",
+        "  debconf: delaying",
+        "  (Reading database ... 6 files.)",
+        "  no newline, then an error",
+    ]
+    assert said.split("\n")[-5:-1] == expected
+    assert not [one for one in said if ord(one) < 32 and one != "\n"]
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from spark_activator.doctor import containers
+
 OTHER = {"port": 18301}
 
 
@@ -232,6 +234,20 @@ def test_disk_names_users_orphans_and_free_space(machine, out):
     assert ["0" * 19, "3.0", "MiB", "-"] in rows
     assert "images are not known" in text
     assert "FREE" in text
+
+
+def test_disk_says_who_may_ask_docker(machine, capsys, monkeypatch):
+    sock = machine.units.parent / "docker.sock"
+    machine.layout.host_file.write_text(f"docker_host: {sock}\n")
+    model_of_vllm(machine, "m")
+    sock.touch()
+    monkeypatch.setattr(containers, "may_ask", lambda address: False)
+
+    assert machine.run("disk") == 0
+
+    said = capsys.readouterr()
+    assert "images are not known: only root may ask Docker (run: sudo spark-model disk)" in said.out
+    assert said.err == ""
 
 
 def test_disk_of_an_empty_machine(machine, out):

@@ -77,6 +77,10 @@ BAD = {
         replace(GOOD, docker=None, docker_error="timed out"), "docker",
         "problem", "timed out", "systemctl start docker",
     ),
+    "docker only for others": (
+        replace(GOOD, docker=None, docker_denied=True, docker_error="permission denied"), "docker",
+        "note", "only root", "sudo spark-model doctor",
+    ),
     "no GPU": (replace(GOOD, gpu_nodes=()), "gpu-devices", "note", "no GPU", "nvidia-smi"),
     "cdi without a specification": (
         replace(GOOD, cdi_spec=False, host=HostSettings(gpu=Gpu.CDI)), "gpu-devices",

@@ -11,8 +11,9 @@ import pytest
 
 from spark_activator.catalog import frozen
 from spark_activator.catalog.model import Engine, Model, Source
-from spark_activator.doctor import checks, containers, holders, world
-from spark_activator.doctor.facts import Holder
+from spark_activator.cli import doctor
+from spark_activator.doctor import checks, containers, holders, serving, world
+from spark_activator.doctor.facts import Facts, Finding, Holder, Listener
 from spark_activator.layout import Layout
 
 DRIVER = """NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  580.95.05  Release Build
@@ -150,6 +151,40 @@ def test_docker_that_does_not_listen_is_said(tmp_path: Path) -> None:
 
     assert found is None
     assert "refused" in error
+
+
+def test_docker_that_others_may_ask_is_no_docker_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "docker.sock"
+    assert containers.may_ask(str(path))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+    assert containers.may_ask(str(path))
+    # Who runs the tests may be root, who may everything.
+    monkeypatch.setattr(os, "access", lambda *_: False)
+
+    assert not containers.may_ask(str(path))
+    assert containers.look(str(path)) == (None, f"{path}: permission denied, use sudo")
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(1, "1 port is ours or free"), (2, "2 ports are ours or free")]
+)
+def test_ports_are_counted_in_words(count: int, words: str) -> None:
+    one = Listener("mine", 18300, ("127.0.0.1",), ours=True, enabled=True)
+
+    [found] = serving.ports(Facts(run="/run", listeners=(one,) * count))
+
+    assert found.says == words
+
+
+def test_findings_are_counted_in_words() -> None:
+    problem, note = (Finding("docker", level, "", "") for level in ("problem", "note"))
+
+    assert doctor.total([problem, note]) == "1 problem, 1 note"
+    assert doctor.total([problem] * 2) == "2 problems, 0 notes"
+    assert doctor.total([]) == "all is well"
 
 
 def test_broken_host_settings_are_a_problem_of_access(layout: Layout) -> None:
