@@ -115,13 +115,17 @@ def test_an_exclusive_model_has_all_and_the_utility_comes_back(stack: Stack) -> 
 
 
 def test_a_model_that_is_always_kept_goes_for_nobody(stack: Stack) -> None:
+    since = stack.node.exec("date +%s").out.strip()
     with stack.sharing(), stack.enabled(PINNED, B):
         started(stack, PINNED)
         [told] = stack.ask(B.url, B.name)
 
         assert (told["status"], told["error"]["code"]) == (503, "gpu_held")
         assert f"'{PINNED.name}'" in told["error"]["message"]
-        assert told["took"] < 2
+        # At once: it was in no queue.
+        told_by_runner = f"journalctl --sync; journalctl -b -u spark-runner@{B.name} -o cat"
+        journal = stack.node.exec(f"{told_by_runner} --since @{since}").out
+        assert ("Started" in journal, "queued" in journal) == (True, False)
         # Also not because it is idle: it was, for longer than its second.
         stack.node.exec("sleep 2")
         assert stack.state(PINNED.name)["phase"] == "ready"

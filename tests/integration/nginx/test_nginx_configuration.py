@@ -1,8 +1,10 @@
 """The configuration as nginx itself judges it."""
 
+import contextlib
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -91,13 +93,7 @@ def test_it_writes_nothing_outside_its_directory(make_nginx, tmp_path):
     with make_nginx(tmp_path).running() as nginx:
         nginx.route({})
         assert nginx.ask("GET", "/v1/models").json["data"] == []
-        opened = [
-            os.readlink(link)
-            for pid in family(nginx.process.pid)
-            for link in Path(f"/proc/{pid}/fd").iterdir()
-            # Those below came from us.
-            if int(link.name) > 2
-        ]
+        opened = list(opened_by(*family(nginx.process.pid)))
         files = {path for path in opened if path.startswith("/") and "/dev/" not in path}
 
         assert files <= {str(nginx.log)}
@@ -105,6 +101,15 @@ def test_it_writes_nothing_outside_its_directory(make_nginx, tmp_path):
             "nginx.pid", "body", "proxy", "fastcgi", "scgi", "uwsgi"
         }  # fmt: skip
     assert complaints(nginx.log.read_text()) == []
+
+
+def opened_by(*pids: int) -> Iterator[str]:
+    for pid in pids:
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            # Those below came from us.
+            if int(link.name) > 2:
+                with contextlib.suppress(FileNotFoundError):  # a connection that has just ended
+                    yield os.readlink(link)
 
 
 def family(pid: int) -> list[int]:
