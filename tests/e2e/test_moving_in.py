@@ -80,7 +80,7 @@ def test_opencode_works_with_its_configuration_unedited(moved_in: Node) -> None:
     # It puts an argument with a space in it into quotes.
     call = '{"command":"touch\\u0020by-the-agent","description":"leave\\u0020a\\u0020mark"}'
     done = moved_in.exec(
-        f"mkdir -p {home}/work && cd {home}/work && chmod +x ../run && "
+        f"mkdir -p {home}/project && cd {home}/project && chmod +x ../run && "
         f"timeout 200 ../run run --print-logs call bash '{call}' 2>&1",
         env={
             "HOME": home,
@@ -95,7 +95,7 @@ def test_opencode_works_with_its_configuration_unedited(moved_in: Node) -> None:
     )
 
     assert done.rc == 0, done.out
-    moved_in.exec(f"test -e {home}/work/by-the-agent")
+    moved_in.exec(f"test -e {home}/project/by-the-agent")
     # Both models were asked: the one for the work, and the one for titles.
     for name in (BIG, SMALL):
         asked = f"journalctl -b -u spark-model@{name}.service | grep -q asked=POST:/v1/chat"
