@@ -51,6 +51,20 @@ class Listing:
     files: tuple[RemoteFile, ...]
 
 
+def load_library() -> None:
+    """Import what a download needs of the library.
+
+    Who then takes somebody else's rights may not be able to read where it lies.
+    """
+    # Each name is a module that the library imports when it is asked for.
+    from huggingface_hub import (  # noqa: F401  # they are imported for later
+        errors,
+        get_session,
+        hf_hub_url,
+        hf_raise_for_status,
+    )
+
+
 def stored_token() -> str | None:
     """Return the token that `hf auth login` stored or HF_TOKEN has, for whoever runs us."""
     from huggingface_hub import get_token

@@ -516,8 +516,11 @@ def test_model_does_not_come_where_its_draft_has_no_room(
     assert [path for _, path, _ in machine.hub.asked if "/resolve/" in path] == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to write for somebody else")
-def test_cache_of_a_person_stays_that_persons(machine: Machine) -> None:
+@pytest.fixture
+def theirs(machine: Machine) -> Path:
+    """The folder of a person, with the hub cache."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to write for somebody else")
     machine.root.chmod(0o755)
     for parent in machine.root.parents:
         if parent.stat().st_mode & 0o005 != 0o005:
@@ -526,11 +529,39 @@ def test_cache_of_a_person_stays_that_persons(machine: Machine) -> None:
     home.mkdir()
     os.chown(home, NOBODY, NOBODY)
     machine.host(home)
+    return home
 
+
+def test_person_need_not_be_able_to_read_the_program(machine: Machine, theirs: Path) -> None:
+    # Root's own folder is closed: what is imported as that person may lie there.
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS, "pull", "tiny"],
+        env=machine.environment(), check=False, capture_output=True, text=True, timeout=20,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(theirs.rglob("*"))
+
+
+# Says which modules are looked for by somebody else than root.
+IMPORTS = """
+import os, sys
+from spark_activator.cli import main
+
+def heard(event, arguments):
+    if event == "import" and os.geteuid() != 0:
+        print(arguments[0], file=sys.stderr)
+
+sys.addaudithook(heard)
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
+def test_cache_of_a_person_stays_that_persons(machine: Machine, theirs: Path) -> None:
     code, _, err = machine.run("pull", "tiny")
 
     assert (code, err) == (0, "")
-    made = list(home.rglob("*"))
+    made = list(theirs.rglob("*"))
     assert len(made) > 10
     assert {path.lstat().st_uid for path in made} == {NOBODY}
     blobs = [path for path in made if path.parent.name == "blobs"]
