@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -202,13 +203,26 @@ def test_reaper_of_a_process_engine_needs_no_docker(world: World) -> None:
     assert done.returncode == 0
 
 
+def in_its_place(directory: Path, text: str) -> None:
+    """Put a file where a directory was, which the runner makes anew when it looks."""
+    file = directory.with_name("in-its-place")
+    file.write_text(text)
+    while True:
+        try:
+            file.rename(directory)
+        except IsADirectoryError:
+            shutil.rmtree(directory)
+        else:
+            return
+
+
 @pytest.mark.slow
 def test_plan_that_is_held_at_the_start_does_not_lose_what_was_stored(world: World) -> None:
     # The directory is broken while the runner comes back, and mended later.
     unit = world.runner(process_model("a"))
     activator, activation = ready(world, "a")
     world.layout.gpu.rename(world.root / "aside")
-    world.layout.gpu.write_text("not a directory")
+    in_its_place(world.layout.gpu, "not a directory")
     unit.kill()
     assert activator.hear() is None
     assert Activator(world, "a").wait(Failed).code == "state_unwritable"
