@@ -163,7 +163,7 @@ class _Pull:
             _require_weights(found, chosen)
             target = Repository(where, found, chosen.wanted, self._token)
             todo.append((found, chosen, target, revision))
-        remote.load_library()
+        aside(remote.load_library)
         with place.as_owner(where):
             # Of all of them: a draft that has no room is known before the model comes.
             need = sum(target.needed() for _, _, target, _ in todo)
