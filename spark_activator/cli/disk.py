@@ -114,7 +114,7 @@ def _inspect(docker_host: str | None, images: list[Image]) -> dict[Image, dict[s
             try:
                 found[image] = await dockerd.call(
                     "look at images",
-                    lambda api, spec=spec: api.inspect_image(spec),  # type: ignore[misc]
+                    lambda api, spec=spec: api.inspect_image(spec),  # type: ignore[misc]  # a default has no type
                 )
             except Missing:
                 continue

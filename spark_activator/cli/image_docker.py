@@ -85,6 +85,7 @@ class Docker:
 
         def look() -> dict[str, Any] | None:
             try:
+                # docker has no types
                 found: dict[str, Any] = self._api.inspect_image(image.pull_spec)  # type: ignore[no-untyped-call]
             except errors.ImageNotFound:
                 return None

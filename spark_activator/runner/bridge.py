@@ -88,7 +88,7 @@ async def run(path: str, port: int, command: list[str]) -> int:
     try:
         child = await asyncio.create_subprocess_exec(*command)
     except OSError as error:
-        print(f"bridge: cannot start {command[0]}: {error.strerror}", file=sys.stderr)  # noqa: T201
+        _say(f"cannot start {command[0]}: {error.strerror}")
         return CANNOT_START
 
     async def hand_on() -> None:
@@ -104,13 +104,17 @@ async def run(path: str, port: int, command: list[str]) -> int:
     if not ends.done():
         # Without a socket the server is of no use to anybody.
         child.kill()
-        print(f"bridge: cannot serve on {path}: {serving.exception()}", file=sys.stderr)  # noqa: T201
+        _say(f"cannot serve on {path}: {serving.exception()}")
     status = await ends
     if relays:
         await asyncio.wait(set(relays), timeout=LAST_WORDS)
     for task in (serving, handing):
         task.cancel()
     return 128 - status if status < 0 else status
+
+
+def _say(what: str) -> None:
+    print(f"bridge: {what}", file=sys.stderr)  # noqa: T201  # the container's log
 
 
 if __name__ == "__main__":

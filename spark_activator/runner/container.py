@@ -93,7 +93,7 @@ class ContainerEngine:
 
     async def _create(self, body: dict[str, Any], name: str) -> None:
         def create(api: docker.APIClient) -> str:
-            made = api.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
+            made = api.create_container_from_config(body, name)  # type: ignore[no-untyped-call]  # docker has no types
             return str(made["Id"])
 
         self._uncertain = True

@@ -103,7 +103,7 @@ class Nvml:
         if not os.path.exists(CONTROL_NODE):
             return None
         try:
-            import pynvml  # type: ignore[import-untyped]
+            import pynvml  # type: ignore[import-untyped]  # it has no types
         except ImportError:
             logger.warning("The package nvidia-ml-py is missing: the GPU's memory is not measured")
             return None

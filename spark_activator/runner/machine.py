@@ -74,7 +74,7 @@ async def look_at_image(model: Model, dockerd: Dockerd) -> spec.ImageFacts:
     try:
         image = await dockerd.call(
             "look at the image",
-            lambda api: api.inspect_image(wanted),  # type: ignore[no-untyped-call]
+            lambda api: api.inspect_image(wanted),  # type: ignore[no-untyped-call]  # docker has no types
         )
     except Missing as error:
         raise image_missing(model) from error

@@ -1,8 +1,11 @@
 """A machine in a directory: the four roots, a place for units, and no systemd to ask."""
 
+import contextlib
 import dataclasses
+import http.server
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +26,23 @@ class Machine:
 
     def run(self, *arguments: str) -> int:
         return main(["--user", "--unit-dir", str(self.units), *arguments])
+
+    @contextlib.contextmanager
+    def serving(
+        self, name: str, handler: type[http.server.BaseHTTPRequestHandler], **values: object
+    ) -> Iterator[http.server.ThreadingHTTPServer]:
+        """Switch on a model that *handler* answers for."""
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.freeze(name, port=server.server_address[1], **values)
+        (self.layout.markers / name).touch()
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
 
     def freeze(self, name: str, **values: object) -> Model:
         given = {"port": 18100, "engine": Engine.VLLM, "source": Source("a/b"), "memory": 1 << 30}

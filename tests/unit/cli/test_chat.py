@@ -3,7 +3,6 @@
 import http.server
 import json
 import os
-import threading
 
 import pytest
 
@@ -28,16 +27,9 @@ class Script(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(machine):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Script)
-    server.asked, server.answers = [], []
-    machine.freeze("mine", port=server.server_address[1], context=4096, aliases=("other",))
-    (machine.layout.markers / "mine").touch()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with machine.serving("mine", Script, context=4096, aliases=("other",)) as server:
+        server.asked, server.answers = [], []
+        yield server
 
 
 def events(*deltas, finish="stop", tokens=12, end=True):

@@ -51,16 +51,9 @@ class Slow(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(machine):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow)
-    server.key, server.left, server.waits = "", threading.Event(), threading.Event()
-    machine.freeze("mine", port=server.server_address[1], context=4096)
-    (machine.layout.markers / "mine").touch()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with machine.serving("mine", Slow, context=4096) as server:
+        server.key, server.left, server.waits = "", threading.Event(), threading.Event()
+        yield server
 
 
 def test_ctrl_c_ends_an_answer_and_the_conversation_goes_on(server) -> None:
