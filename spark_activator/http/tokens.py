@@ -34,12 +34,15 @@ _EVENTS = re.compile(rb"(?:[0-9a-fA-F]{1,8}\r\n)?(?:data|event|id|retry)?:")
 class Meter:
     """One answer's tokens; `feed` it the body, or as much of it as is seen."""
 
-    __slots__ = ("_head", "_kept", "_pieces", "_streams", "_tail")
+    __slots__ = ("_before", "_head", "_kept", "_pieces", "_streams", "_tail")
 
     def __init__(self) -> None:
         self._head = b""
         self._tail: deque[bytes] = deque()  # the last pieces,
         self._kept = 0  # and their length: joined only when it is asked for
+        # What may be the beginning of a piece, which arrives in any parts; an answer
+        # begins a line.
+        self._before = b"\n"
         self._pieces = 0
         self._streams = False
 
@@ -51,11 +54,10 @@ class Meter:
             if known < BEGINNING:
                 self._streams = _EVENTS.match(self._head) is not None
         if self._streams:
-            data = bytes(data)
-            if data.startswith(b"data:") and (not self._tail or self._tail[-1].endswith(b"\n")):
-                self._pieces += 1  # the line before it came before
-            self._pieces += data.count(_PIECE)
-        self._keep(bytes(data[-TAIL:]))
+            self._pieces += (self._before + data).count(_PIECE)
+        last = bytes(data[-TAIL:])
+        self._before = (self._before + last)[1 - len(_PIECE) :]
+        self._keep(last)
 
     def _keep(self, last: bytes) -> None:
         self._tail.append(last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -60,17 +61,28 @@ def test_engine_says_how_many(answer: bytes, tokens: tuple[int, int], size: int)
     assert meter.tokens() == tokens
 
 
-@pytest.mark.parametrize(
-    ("answer", "pieces"),
-    [
-        (PIECE * 7 + b"data: [DONE]\n\n", 7),
-        (b"3d\r\n" + b"\r\n3d\r\n".join([PIECE] * 3) + b"\r\n0\r\n\r\n", 3),
-    ],
-)
+PIECES = [
+    (PIECE * 7 + b"data: [DONE]\n\n", 7),
+    (b"3d\r\n" + b"\r\n3d\r\n".join([PIECE] * 3) + b"\r\n0\r\n\r\n", 3),
+    (b": a comment\n\n" + b"event: a\n" + PIECE, 1),
+]
+
+
+@pytest.mark.parametrize(("answer", "pieces"), PIECES)
 def test_stream_that_does_not_say_it_is_counted_by_its_pieces(answer: bytes, pieces: int) -> None:
     meter = Meter()
     for part in answer.split(b"\n\n"):
         meter.feed(part + b"\n\n")
+
+    assert meter.tokens() == (0, pieces)
+
+
+@given(st.sampled_from(PIECES), st.lists(st.integers(0, 500)))
+def test_pieces_are_counted_however_they_come(stream: tuple[bytes, int], cuts: list[int]) -> None:
+    answer, pieces = stream
+    meter = Meter()
+    for begin, end in pairwise([0, *sorted(cuts), len(answer)]):
+        meter.feed(answer[begin:end])  # nothing at all as well: a head can come alone
 
     assert meter.tokens() == (0, pieces)
 
