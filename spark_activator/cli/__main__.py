@@ -2,7 +2,7 @@
 
 import sys
 
-from spark_activator.cli.main import main
+from spark_activator.cli.entry import main
 
 if __name__ == "__main__":
     sys.exit(main())

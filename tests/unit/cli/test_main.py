@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,38 @@ def test_ctrl_c_while_arguments_are_read_is_no_traceback(monkeypatch):
     monkeypatch.setattr("spark_activator.cli.main._parser", interrupted)
 
     assert main(["list"]) == 130
+
+
+# Begins the command in a process that is interrupted while its modules are imported.
+INTERRUPTED = """
+import os, signal, sys
+
+class Interrupts:
+    def find_spec(self, name, path, target=None):
+        if name == "spark_activator.cli.main":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupts())
+sys.argv[1:] = ["list"]
+"""
+
+
+@pytest.mark.parametrize("start", ["script", "spark_activator", "spark_activator.cli"])
+def test_ctrl_c_while_modules_are_imported_is_no_traceback(start):
+    root = Path(__file__).parents[3]
+    module, _, name = tomllib.loads((root / "pyproject.toml").read_text())["project"]["scripts"][
+        "spark-model"
+    ].partition(":")
+    begin = {
+        # What pip writes as a program.
+        "script": f"import sys; from {module} import {name}; sys.exit({name}())",
+    }.get(start, f"import runpy; runpy.run_module({start!r}, run_name='__main__')")
+
+    result = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED + begin], cwd=root, capture_output=True, text=True
+    )
+
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
 
 
 def test_looking_reads_no_yaml():
