@@ -47,6 +47,7 @@ class Hub:
         cut_after: Close the connection after so many bytes of a file, by name; once each.
         hold_at: Send so many bytes of a file, then say so (`held`) and wait for `release`.
         wrong: Files of which other bytes are sent.
+        says: What it answers whatever is asked, as what is no hub would; None: what was asked.
         mute: Ends of paths that are heard and not answered: it says so (`held`) and waits.
         no_ranges: Whether a range is answered with the whole file.
         asked: Method, path and Range of each request.
@@ -58,6 +59,7 @@ class Hub:
     wrong: set[str] = field(default_factory=set)
     mute: set[str] = field(default_factory=set)
     no_ranges: bool = False
+    says: bytes | None = None
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
     sent: dict[str, int] = field(default_factory=dict)
     held: threading.Event = field(default_factory=threading.Event)
@@ -104,7 +106,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.hub.release.wait(20)
             self.close_connection = True
             return
-        if path.startswith("/api/models/"):
+        if self.hub.says is not None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(self.hub.says)))
+            self.end_headers()
+            self.wfile.write(self.hub.says)
+        elif path.startswith("/api/models/"):
             self._describe(path.removeprefix("/api/models/"))
         else:
             repository, _, rest = path.removeprefix("/").partition("/resolve/")

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from spark_activator.errors import UserError
+from spark_activator.hub import COMMIT
 from spark_activator.weights.choice import RemoteFile
 from spark_activator.weights.hangup import Hangup
 
@@ -81,11 +82,20 @@ def listing(repository: str, revision: str | None, token: str | None) -> Listing
     """
     from huggingface_hub import HfApi
 
-    with _translated(repository, revision, token):
-        info = HfApi(token=token or False).model_info(
-            repository, revision=revision, files_metadata=True, timeout=ASK_TIMEOUT
-        )
-    if info.sha is None:
+    hub_api = HfApi(token=token or False)
+    try:
+        with _translated(repository, revision, token):
+            info = hub_api.model_info(
+                repository, revision=revision, files_metadata=True, timeout=ASK_TIMEOUT
+            )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        # The library takes any answer for one of the hub's: such as the page of a login.
+        raise UserError(
+            f"{hub_api.endpoint} answers as no hub does",
+            hint="look at it in a browser; HF_ENDPOINT names another",
+        ) from error
+    # It becomes a path on this machine, as the names of files do.
+    if not isinstance(info.sha, str) or not COMMIT.fullmatch(info.sha):
         raise UserError(f"the hub does not say which commit of '{repository}' it has")
     files = tuple(_file(repository, sibling) for sibling in info.siblings or ())
     return Listing(repository, info.sha, files)

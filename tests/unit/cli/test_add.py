@@ -186,6 +186,30 @@ def test_what_cannot_be_read_is_said(
     assert not catalog.layout.owner_models.exists()
 
 
+@pytest.mark.parametrize(
+    "says", ["<html>log in</html>", "null", "{}", '{"id": "x", "siblings": 5}']
+)
+def test_what_answers_and_is_no_hub_is_said(
+    says: str, catalog: Any, hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.says = says.encode()
+
+    assert catalog.run("add", "a/Tiny") == 1
+
+    assert f"{hub.endpoint} answers as no hub does" in capsys.readouterr().err
+
+
+def test_a_commit_that_leads_elsewhere_is_refused(
+    catalog: Any, hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A snapshot's directory has its name.
+    hub.repos["a/Tiny"] = Repo(tiny(), commit="../../elsewhere")
+
+    assert catalog.run("add", "a/Tiny") == 1
+
+    assert "does not say which commit of 'a/Tiny' it has" in capsys.readouterr().err
+
+
 def test_a_token_comes_from_a_file(catalog: Any, hub: Hub, tmp_path: Path) -> None:
     hub.repos["a/private"] = Repo(tiny(), token="hf_secret")
     token = tmp_path / "token"
