@@ -21,6 +21,7 @@ _SHORTEST = 4096
 # A client's own requests beside each other.
 _SEQUENCES = 2
 _PIECE = 1 << 20
+_CACHE_DTYPE = "--kv-cache-dtype"
 # Where a configuration says how long a context may be; vLLM takes the smallest.
 _LENGTHS = (
     "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length",
@@ -204,7 +205,8 @@ def _beyond(draft: Draft, config: Mapping[str, Any]) -> None:
 
 
 def _shape(draft: Draft, config: Mapping[str, Any]) -> sizing.CacheShape | None:
-    dtype = next((words[1] for words in draft.args if words[0] == "--kv-cache-dtype"), "auto")
+    said = (words[1:] for words in draft.args if words[0].replace("_", "-") == _CACHE_DTYPE)
+    dtype = next((values[0] for values in said if values), "auto")
     try:
         return sizing.kv_token_bytes(config, dtype_bytes=sizing.cache_dtype_bytes(dtype))
     except ValueError as error:

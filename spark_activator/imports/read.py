@@ -60,7 +60,9 @@ def _document(text: str, origin: str, environment: Mapping[str, str]) -> list[Dr
     if not isinstance(document, Mapping):
         return None
     if not is_small(document):
-        raise UserError(f"{origin}: expected a document without anchors within themselves")
+        raise UserError(
+            f"{origin}: expected a document without endless numbers, or anchors within anchors"
+        )
     if isinstance(document.get("services"), Mapping):
         return compose.drafts(document, origin=origin, environment=environment)
     return _recipe(document, origin)

@@ -164,7 +164,7 @@ def _generated(model: str, defaults: Mapping[str, Any]) -> list[str]:
         if isinstance(value, bool):
             line += [flag] if value else [f"--no-{flag.removeprefix('--')}"]
         elif isinstance(value, Mapping):
-            line += [flag, json.dumps(value, default=str)]
+            line += [flag, _json(value)]
         elif isinstance(value, list):
             line += [flag, *map(settings.plain, value)]
         elif value is not None:
@@ -193,7 +193,18 @@ def _filled(command: str, values: Mapping[str, Any], draft: Draft) -> str:
 
 
 def _word(value: object) -> str:
-    return json.dumps(value, default=str) if isinstance(value, dict) else settings.plain(value)
+    return _json(value) if isinstance(value, dict) else settings.plain(value)
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(_keyed(value), default=str)
+
+
+def _keyed(value: object) -> object:
+    """Return *value* with texts for the keys that YAML has and JSON has not, such as dates."""
+    if isinstance(value, Mapping):
+        return {settings.plain(key): _keyed(item) for key, item in value.items()}
+    return [_keyed(item) for item in value] if isinstance(value, list) else value
 
 
 def _listed(value: object) -> list[Any]:

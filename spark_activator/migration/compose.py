@@ -60,7 +60,7 @@ def parse(text: str, file: str) -> dict[str, Any]:
             raise yaml.YAMLError(f"expected at most {_MAX_TEXT >> 20} MiB")
         body = yaml.safe_load(text)
         if not is_small(body):
-            raise yaml.YAMLError("expected no anchors within themselves")
+            raise yaml.YAMLError("expected no endless numbers, and no anchors within anchors")
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         said = " ".join(str(error).split())
         raise FileProblems([Problem(file, "", f"expected a compose file: {said}")]) from None
