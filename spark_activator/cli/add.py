@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -225,8 +224,12 @@ def _write(draft: Draft, layout: Layout, text: str) -> None:
     try:
         files.write(layout.owner_models / f"{draft.name}.yaml", text)
     except OSError as error:
-        where = os.fspath(layout.owner_models)
-        raise UserError(f"{where}: cannot be written: {error.strerror}", hint="use sudo") from None
+        if error.errno in files.DISK_FULL:
+            raise  # said alike for every command
+        hint = "use sudo" if isinstance(error, PermissionError) else None
+        raise UserError(
+            f"{layout.owner_models}: cannot be written: {error.strerror}", hint=hint
+        ) from None
 
 
 def _say(draft: Draft, layout: Layout) -> None:

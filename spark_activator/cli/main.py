@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import signal
 import sys
@@ -18,6 +17,7 @@ from spark_activator.cli import (
     disk,
     doctor,
     enable,
+    files,
     image,
     logs,
     migrate,
@@ -69,7 +69,7 @@ def _run(arguments: argparse.Namespace) -> int:
             "sudo usermod -aG spark-activator USER, and log in again",
         ) from error
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in files.DISK_FULL:
             raise
         raise UserError(
             os.strerror(error.errno).lower(),

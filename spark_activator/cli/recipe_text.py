@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from spark_activator.errors import UserError
+from spark_activator.imports.hidden import one_line
 from spark_activator.imports.read import LIMIT
 from spark_activator.imports.variables import dotenv
 
@@ -36,10 +38,14 @@ def load(place: str) -> RecipeText:
     if place == "-":
         return RecipeText(_decoded(sys.stdin.buffer.read(LIMIT + 1), place), "standard input")
     if place.startswith(("http://", "https://")):
-        return RecipeText(_fetched(place), place)
-    path = Path(place).expanduser()
-    if path.is_dir():
-        path = _within(path)
+        shown = one_line(place)
+        return RecipeText(_fetched(place, shown), shown)
+    path = Path(os.path.expanduser(place))
+    try:
+        if path.is_dir():
+            path = _within(path)
+    except OSError as error:
+        raise _unreadable(path, error) from None
     return RecipeText(_text(path), str(path), _environment(path.with_name(".env")))
 
 
@@ -60,7 +66,13 @@ def _text(path: Path) -> str:
         with path.open("rb") as file:
             return _decoded(file.read(LIMIT + 1), str(path))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    line = "give a line itself so: --from-recipe - <<< 'vllm serve …'"
+    hint = line if "vllm serve" in str(path) else None
+    return UserError(f"{path}: cannot be read: {error.strerror}", hint=hint)
 
 
 def _decoded(data: bytes, place: str) -> str:
@@ -77,17 +89,24 @@ def _environment(path: Path) -> dict[str, str]:
     return dotenv(_text(path))
 
 
-def _fetched(link: str) -> str:
-    import urllib.error
+def _fetched(link: str, shown: str) -> str:
+    import http.client
+    import urllib.parse
     import urllib.request
 
     try:
+        if "@" in urllib.parse.urlsplit(link).netloc:
+            # urllib takes it for a part of the host's name, and has it looked up.
+            raise UserError(
+                f"{shown}: a password in a link is sent to nobody",
+                hint="fetch it with a program of yours, and give the file",
+            )
         with urllib.request.urlopen(link, timeout=_PATIENCE) as answer:  # noqa: S310  # http only, see load
             data: bytes = answer.read(LIMIT + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise UserError(f"{link}: cannot be fetched: {reason}") from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = one_line(str(getattr(error, "reason", None) or error))
+        raise UserError(f"{shown}: cannot be fetched: {reason}") from None
     text = data.decode("utf-8", errors="replace")
     if text.lstrip()[:9].lower().startswith(("<!doctype", "<html")):
-        raise UserError(f"{link}: is a web page", hint="give the link of the raw file")
+        raise UserError(f"{shown}: is a web page", hint="give the link of the raw file")
     return text

@@ -30,7 +30,7 @@ def read(name: str, revision: str | None = None, token: str | None = None) -> Re
         UserError: It is not there, not shown to us, or has no config.json.
     """
     if name.startswith(("/", ".", "~")):
-        return _folder(Path(name).expanduser())
+        return _folder(Path(os.path.expanduser(name)))
     from spark_activator.weights import remote
 
     try:
@@ -40,9 +40,12 @@ def read(name: str, revision: str | None = None, token: str | None = None) -> Re
 
 
 def _folder(path: Path) -> Repository:
-    if not path.is_dir():
-        raise UserError(f"{path}: expected a folder with {_CONFIG}, there is none")
-    folder = path.resolve()
+    try:
+        if not path.is_dir():
+            raise UserError(f"{path}: expected a folder with {_CONFIG}, there is none")
+        folder = path.resolve()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     # First: without it this may be any folder, such as the root of the disk.
     config = _json(folder / _CONFIG, name=str(folder))
     try:

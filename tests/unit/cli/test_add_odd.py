@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import threading
+import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from spark_activator.catalog.load import check_files, load_catalog
+from spark_activator.cli import files
 
 ROOT = Path(__file__).parents[3]
 CONFIG = {
@@ -176,6 +178,112 @@ def test_a_web_page_is_no_recipe(catalog: Any, capsys: pytest.CaptureFixture[str
         thread.join()
 
     assert "is a web page (hint: give the link of the raw file)" in capsys.readouterr().err
+
+
+LINKS = {
+    "http://host.invalid/a b": "control characters",
+    "http://host.invalid:port/a": "nonnumeric port",
+    "http://[/a": "Invalid IPv6 URL",
+    "http://me:hunter2@host.invalid/a": "a password in a link is sent to nobody",
+    "http://me:hunter2@host.invalid:80/a": "a password in a link is sent to nobody",
+    "http://host.invalid/a b?token=hunter2": "control characters",
+}
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_a_link_that_cannot_be_fetched_is_a_sentence_without_secrets(
+    link: str, catalog: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert catalog.run("add", "--from-recipe", link) == 1
+
+    said = capsys.readouterr().err
+    assert LINKS[link] in said
+    assert "hunter2" not in said
+
+
+def test_a_link_is_repeated_without_its_secrets(
+    catalog: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: io.BytesIO(b"a: [1, 2]"))
+
+    assert catalog.run("add", "--from-recipe", "http://host.invalid/a?token=hunter2") == 1
+
+    said = capsys.readouterr().err
+    assert "http://host.invalid/a?token=…: " in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize("option", [(), ("--from-recipe",)])
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("~nobody-of-this-name/x", ""), ("/" + "a" * 300, os.strerror(errno.ENAMETOOLONG))],
+)
+def test_a_path_that_can_be_nowhere_is_a_sentence(
+    option: tuple[str, ...], name: str, says: str, catalog: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert catalog.run("add", *option, name) == 1
+
+    said = capsys.readouterr().err
+    assert name in said
+    assert says in said
+
+
+def test_a_line_that_was_pasted_as_an_argument_has_its_place_named(
+    catalog: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"vllm serve x{' --max-num-seqs 1' * 20}"
+
+    assert catalog.run("add", "--from-recipe", line) == 1
+
+    assert "--from-recipe - <<< 'vllm serve …'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (errno.ENOSPC, "no space left on device (hint: make room, "),
+        (errno.EACCES, "cannot be written: Permission denied (hint: use sudo)"),
+        (errno.EROFS, "cannot be written: Read-only file system\n"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_said_with_what_helps(
+    error: int,
+    says: str,
+    catalog: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def write(*_: object, **__: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    place = folder(tmp_path / "x")
+    monkeypatch.setattr(files, "write", write)
+
+    assert catalog.run("add", str(place)) == 1
+
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--kv-cache-dtype", "--kv_cache_dtype"])
+def test_a_type_of_the_cache_that_is_not_said_is_the_engines(
+    flag: str, catalog: Any, tmp_path: Path
+) -> None:
+    place, recipe = folder(tmp_path / "x"), tmp_path / "recipe"
+    recipe.write_text(f"vllm serve a/b {flag}")
+
+    assert catalog.run("add", str(place), "--from-recipe", str(recipe), "--name", "mine") == 0
+
+
+def test_the_type_of_the_cache_counts_however_it_is_spelled(catalog: Any, tmp_path: Path) -> None:
+    place, recipe = folder(tmp_path / "x"), tmp_path / "recipe"
+    for name, flag in (("a", "--kv-cache-dtype"), ("b", "--kv_cache_dtype")):
+        recipe.write_text(f"vllm serve a/b {flag} fp8")
+        assert catalog.run("add", str(place), "--from-recipe", str(recipe), "--name", name) == 0
+
+    known = load_catalog(catalog.layout).models
+    assert known["a"].sizing is not None
+    assert known["a"].sizing == known["b"].sizing
 
 
 def test_standard_input_that_is_no_text(
