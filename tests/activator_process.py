@@ -28,7 +28,7 @@ from spark_activator.layout import Layout
 
 NAME = "story"
 # Everything here takes milliseconds; a loaded machine may take longer.
-LIMIT = 10.0
+LIMIT = 30.0
 # Passed on as it comes: only JSON is read before the engine is asked for.
 FORM = "/v1/audio/transcriptions"
 
@@ -210,6 +210,13 @@ async def wait_exit(process: subprocess.Popen[bytes], limit: float = LIMIT) -> i
 async def eventually(condition: Callable[[], object], limit: float = LIMIT) -> None:
     with trio.fail_after(limit):
         while not condition():  # noqa: ASYNC110  # it is in another process
+            await trio.sleep(0.01)
+
+
+async def says(stage: Stage, state: str) -> None:
+    """Wait until the activator of *stage* says that things are so."""
+    with trio.fail_after(LIMIT):
+        while json.loads((await stage.get("/health")).body)["state"] != state:  # noqa: ASYNC110  # it is in another process
             await trio.sleep(0.01)
 
 

@@ -187,8 +187,13 @@ class Unit(threading.Thread):
             **self._world.environment,
         }
         self.starts += 1
+        changed = "".join(
+            f"import spark_activator.{name.rpartition('.')[0]} as m; "
+            f"m.{name.rpartition('.')[2]} = {value}; "
+            for name, value in self._world.constants.items()
+        )
         code = (
-            f"import os, runpy, sys; sys.path.insert(0, {ROOT!r}); "
+            f"import os, runpy, sys; sys.path.insert(0, {ROOT!r}); {changed}"
             "os.environ['LISTEN_PID'] = str(os.getpid()); "
             f"sys.argv[1:] = [{self.model!r}]; "
             f"runpy.run_module({self._module!r}, run_name='__main__', alter_sys=True)"
@@ -256,6 +261,8 @@ class World:
         self.engines: dict[str, Unit] = {}
         self.activators: list[Activator] = []
         self.doors: list[DockerDoor] = []
+        # Numbers of modules that processes have otherwise, such as "runner.rounds.LINGER".
+        self.constants: dict[str, float] = {}
         # One model of the default size fits, and what takes minutes takes moments.
         self.host = HostSettings(budget=64 << 20, pace=PACE)
         self.share(self.host)

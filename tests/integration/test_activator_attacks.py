@@ -16,6 +16,7 @@ import pytest
 import trio
 from activator_process import (
     FORM,
+    LIMIT,
     NAME,
     Answer,
     Asked,
@@ -27,6 +28,7 @@ from activator_process import (
     eventually,
     post,
     read_all,
+    says,
     wait_exit,
 )
 
@@ -36,9 +38,13 @@ from spark_activator.activator.activation import Activation
 OK_HEAD = b"HTTP/1.1 200 OK\r\n"
 
 
+# Who is silent would be closed for that, in some time.
+SILENT = {"activator.connection.HEAD_LIMIT": 300.0}
+
+
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path, idle=0.5, drain=1.0)
+    stage = Stage(tmp_path, idle=0.5, drain=1.0, constants=SILENT)
     yield stage
     stage.close()
 
@@ -58,20 +64,22 @@ async def test_silent_connections_do_not_keep_the_process(
     async with stage.activator() as process:
         silent = [await stage.connect() for _ in range(20)]
         assert (await stage.post()).status == 200
-        # The idle time, the second that a client has for its first byte, and slack.
-        assert await wait_exit(process, limit=3) == 0
+        # After the idle time, and the second that a client has for its first byte.
+        assert await wait_exit(process) == 0
         for client in silent:
             assert await client.receive_some() == b""
             await client.aclose()
     assert runner.claims[0].types[-1] == "bye"
 
 
-async def test_who_is_silent_does_not_delay_a_stop(stage: Stage, runner: ScriptedRunner) -> None:
+async def test_who_is_silent_does_not_delay_a_stop(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, drain=300, constants=SILENT | {"activator.guests.SILENCE": 300.0})
     async with stage.activator() as process, await stage.connect() as silent:
         assert (await stage.get("/health")).status == 200
         process.send_signal(signal.SIGTERM)
-        assert await wait_exit(process, limit=0.9) == 0
+        assert await wait_exit(process) == 0
         assert await silent.receive_some() == b""
+    stage.close()
 
 
 async def test_interim_answers_without_end_are_a_bad_gateway(
@@ -136,7 +144,7 @@ async def test_engine_that_keeps_its_connection_is_left_after_the_announced_leng
     await start_engine(stage, nursery, answer)
     async with stage.activator() as process:
         assert (await stage.post()).body == body
-        assert await wait_exit(process, limit=3) == 0
+        assert await wait_exit(process) == 0
 
 
 async def test_answer_without_a_body_is_over_with_its_head(
@@ -180,7 +188,7 @@ async def test_engine_that_answers_early_and_fast_starves_nobody(
         await trio.sleep(0.2)
         for _ in range(5):
             # One that is starved gets no answer at all; a busy machine takes its time.
-            with trio.fail_after(10):
+            with trio.fail_after(LIMIT):
                 assert (await stage.get("/health")).status == 200
 
 
@@ -210,7 +218,7 @@ async def test_client_that_left_before_its_body_was_forwarded_is_noticed(
         await eventually(lambda: engine.asked)
         await trio.sleep(0.2)
         read.set()
-        with trio.fail_after(2):
+        with trio.fail_after(LIMIT):
             await ended.wait()
 
 
@@ -232,7 +240,7 @@ async def test_a_thousand_held_bodies_cost_little_memory(
     async with stage.activator() as process, trio.open_nursery() as clients:
         for _ in range(300):
             clients.start_soon(hold)
-        await eventually(lambda: "STATUS=starting: weights, 300 held" in stage.said(), limit=20)
+        await eventually(lambda: "STATUS=starting: weights, 300 held" in stage.said())
         held = resident(process.pid)
         clients.cancel_scope.cancel()
     # 64 KiB each would be 19 MiB more than what the process has anyway.
@@ -264,11 +272,13 @@ async def test_dead_relay_thread_ends_the_process_after_everybody_was_answered(
         received = b""
         while not received.endswith(b"one"):
             received += await client.receive_some()
-        await runner.claims[0].say(protocol.Yield("so that the next one is held"))
-        await trio.sleep(0.1)
+        await runner.claims[0].say(protocol.Yield("the next one is held"))
+        await says(stage, "giving the model away: the next one is held, 1 being answered")
         async with await stage.connect() as held:
             await held.send_all(post())
-            await trio.sleep(0.1)
+            await says(
+                stage, "giving the model away: the next one is held, 1 held, 1 being answered"
+            )
             activation._desk.relay._tell(die)
             refused = Answer(await read_all(held))
         assert (refused.status, refused.code) == (503, "shutting_down")

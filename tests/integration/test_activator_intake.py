@@ -26,6 +26,7 @@ from activator_process import (
     eventually,
     post,
     read_all,
+    says,
 )
 
 from spark_activator import protocol
@@ -69,13 +70,6 @@ def peak_memory(pid: int) -> int:
 
 def open_files(pid: int) -> list[str]:
     return [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-
-
-async def says(stage: Stage, state: str) -> None:
-    """Wait until the activator says that things are so."""
-    with trio.fail_after(LIMIT):
-        while json.loads((await stage.get("/health")).body)["state"] != state:  # noqa: ASYNC110  # it is in another process
-            await trio.sleep(0.01)
 
 
 @pytest.mark.parametrize("padding", [{}, PADDING], ids=["small", "large"])
@@ -171,10 +165,24 @@ async def test_client_that_leaves_while_it_sends_wakes_nothing(
 
 def has_ended(pid: int) -> bool:
     try:
-        status = Path(f"/proc/{pid}/stat").read_text()
+        return process_state(pid) == "Z"
     except FileNotFoundError:
         return True
-    return status.rpartition(")")[2].split()[0] == "Z"
+
+
+def has_handed_over(activator: int, size: int) -> bool:
+    """Say whether it has a body of *size* bytes, and waits for whoever it gave it to."""
+    sizes = []
+    for fd in os.listdir(f"/proc/{activator}/fd"):
+        with suppress(FileNotFoundError):
+            if "/memfd:body" in os.readlink(f"/proc/{activator}/fd/{fd}"):
+                sizes.append(os.stat(f"/proc/{activator}/fd/{fd}").st_size)
+    return size in sizes and process_state(activator) == "S"
+
+
+def process_state(pid: int) -> str:
+    """Return its letter, as in proc_pid_stat(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 async def test_worker_that_was_killed_is_replaced(
@@ -194,7 +202,7 @@ async def test_worker_that_was_killed_is_replaced(
         os.kill(second, signal.SIGSTOP)
         async with await stage.connect() as client:
             await client.send_all(post(chat(**PADDING)))
-            await trio.sleep(0.1)
+            await eventually(lambda: has_handed_over(process.pid, len(chat(**PADDING))))
             os.kill(second, signal.SIGKILL)
             refused = Answer(await read_all(client))
         assert (await stage.post(chat(**PADDING))).status == 200

@@ -24,6 +24,7 @@ from activator_process import (
     post,
     read_all,
     ready_script,
+    says,
     wait_exit,
 )
 
@@ -96,8 +97,7 @@ async def test_client_that_leaves_while_held_is_forgotten(
         await client.send_all(post(b"x" * 100_000, FORM)[:50_000])  # its body lies unread
         await eventually(lambda: runner.claims and "busy" in runner.claims[0].types)
         await client.aclose()
-        with trio.fail_after(2):
-            await eventually(lambda: len(runner.claims[0].lines) == 3)
+        await eventually(lambda: len(runner.claims[0].lines) == 3)
         [claim] = runner.claims
         assert claim.lines[-1] == {"type": "busy", "in_flight": 0, "held": None}
         # The load goes on: nobody said bye, and the connection stays.
@@ -251,15 +251,15 @@ async def test_gives_the_model_away_after_what_is_in_flight(
         while not received.endswith(b"one"):
             received += await client.receive_some()
         await runner.claims[0].say(protocol.Yield("'other' waits"))
+        await says(stage, "giving the model away: 'other' waits, 1 being answered")
         async with trio.open_nursery() as later:
             held: list[Answer] = []
 
             async def ask_later() -> None:
                 held.append(await stage.post())
 
-            await trio.sleep(0.1)
             later.start_soon(ask_later)
-            await trio.sleep(0.2)
+            await says(stage, "giving the model away: 'other' waits, 1 held, 1 being answered")
             assert not held
             assert "yielded" not in runner.claims[0].types
             go_on.set()
@@ -371,7 +371,7 @@ async def test_leaves_when_idle_and_says_bye(quick: Stage, nursery: trio.Nursery
     await start_engine(quick, nursery)
     async with quick.activator() as process:
         assert (await quick.post()).status == 200
-        assert await wait_exit(process, limit=3) == 0
+        assert await wait_exit(process) == 0
 
     assert runner.claims[0].types[-1] == "bye"
     said = quick.said()
@@ -395,22 +395,26 @@ async def test_stream_longer_than_the_idle_time_is_not_cut(
 
 
 async def test_connection_that_was_just_made_has_a_moment_for_its_request(
-    quick: Stage, nursery: trio.Nursery
+    tmp_path: Path, nursery: trio.Nursery
 ) -> None:
-    await start_runner(quick, nursery, ready_script())
-    await start_engine(quick, nursery)
-    async with quick.activator() as process:
-        assert (await quick.post()).status == 200
-        async with await quick.connect() as client:
+    # The moment is long enough for any machine.
+    stage = Stage(tmp_path, idle=0.2, constants={"activator.guests.SILENCE": 10.0})
+    await start_runner(stage, nursery, ready_script())
+    await start_engine(stage, nursery)
+    async with stage.activator() as process:
+        async with await stage.connect() as client:
+            assert (await stage.post()).status == 200
+            before = cpu_seconds(process.pid)
             # The idle time is over: it stays, without burning a core.
             await trio.sleep(0.6)
             assert process.poll() is None
-            assert cpu_seconds(process.pid) < 0.5
+            assert cpu_seconds(process.pid) - before < 0.3
             await client.send_all(post()[:20])
             await trio.sleep(1.2)  # what has begun is not silent, however slow it is
             await client.send_all(post()[20:])
             assert Answer(await read_all(client)).status == 200
-        assert await wait_exit(process, limit=3) == 0
+        assert await wait_exit(process) == 0
+    stage.close()
 
 
 @pytest.mark.slow
@@ -470,10 +474,10 @@ async def test_told_to_end_it_drains_and_refuses_who_is_held(
         received = b""
         while not received.endswith(b"one"):
             received += await client.receive_some()
-        await runner.claims[0].say(protocol.Yield("so that the next one is held"))
-        await trio.sleep(0.1)
+        await runner.claims[0].say(protocol.Yield("the next one is held"))
+        await says(stage, "giving the model away: the next one is held, 1 being answered")
         await held.send_all(post())
-        await trio.sleep(0.1)
+        await says(stage, "giving the model away: the next one is held, 1 held, 1 being answered")
 
         process.send_signal(signal.SIGTERM)
         refused = Answer(await read_all(held))
@@ -483,7 +487,7 @@ async def test_told_to_end_it_drains_and_refuses_who_is_held(
             await late.send_all(post())
             go_on.set()
             assert await read_all(client) == b"two"
-            assert await wait_exit(process, limit=3) == 0
+            assert await wait_exit(process) == 0
             with trio.move_on_after(0.1) as waiting:
                 await late.receive_some()
             assert waiting.cancelled_caught
@@ -503,7 +507,7 @@ async def test_drain_has_an_end(tmp_path: Path, nursery: trio.Nursery) -> None:
         await client.send_all(post())
         await client.receive_some()
         process.send_signal(signal.SIGTERM)
-        assert await wait_exit(process, limit=3) == 0
+        assert await wait_exit(process) == 0
         # This answer has no length: only a reset tells it from a whole one.
         with pytest.raises(trio.BrokenResourceError):
             await client.receive_some()

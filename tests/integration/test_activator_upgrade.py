@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 from activator_process import (
+    LIMIT,
     NAME,
     Answer,
     Asked,
@@ -92,7 +93,7 @@ async def test_both_directions_pass_and_the_model_is_in_use_while_it_is_open(
     with engine_of(stage, talk, subprotocols=["realtime"], max_size=None):
         async with stage.activator() as process:
             heard, subprotocol = await trio.to_thread.run_sync(converse)
-            assert await wait_exit(process, limit=3) == 0
+            assert await wait_exit(process) == 0
 
     assert heard == ["hello", large, "still there?"]
     assert subprotocol == "realtime"
@@ -154,7 +155,7 @@ async def test_client_that_leaves_is_seen_by_the_engine(
         await client.send_all(HANDSHAKE)
         assert (await client.receive_some()).startswith(b"HTTP/1.1 101 ")
         await client.aclose()
-        with trio.fail_after(2):
+        with trio.fail_after(LIMIT):
             await ended.wait()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from activator_process import NAME, Answer, Stage, eventually, post, read_all, wait_exit
+from activator_process import LIMIT, NAME, Answer, Stage, eventually, post, read_all, wait_exit
 from runner_world import World, opened, process_model
 
 from spark_activator.catalog.model import Timeouts
@@ -82,12 +82,11 @@ async def test_crashed_activator_costs_no_reload(world: World) -> None:
         await client.receive_some()
         before = list(world.layout.upstream(NAME).iterdir())
         process.kill()
-        with trio.fail_after(1):
+        with trio.fail_after(LIMIT):
             assert b"[DONE]" not in await all_or_broken(client)
     async with stage.activator():
-        began = trio.current_time()
         assert (await stage.ask(chat(tokens=1))).status == 200
-        assert trio.current_time() - began < 2
+    # It is the engine that was there.
     assert list(world.layout.upstream(NAME).iterdir()) == before
     stage.close()
 

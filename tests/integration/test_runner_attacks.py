@@ -123,7 +123,7 @@ def test_container_that_is_removed_by_hand_is_noticed(world: World, name: str) -
     world.runner(container_model(name))
     activator, _ = ready(world, name)
     docker("rm", "-f", f"spark-{name}")
-    activator.wait(Stopping, limit=5)
+    activator.wait(Stopping)
     activator.close()
     ready(world, name)
 
@@ -148,7 +148,7 @@ def test_runner_that_comes_back_while_docker_is_away_keeps_the_engine(
     assert activator.hear() is None
     again = Activator(world, name)
     again.say(Busy(1))
-    until(lambda: "Docker" in world.state(name).get("waiting_for", ""), limit=15)
+    until(lambda: "Docker" in world.state(name).get("waiting_for", ""))
     time.sleep(4)  # noqa: TID251  # a first look at Docker has failed by now
     door.open()
 

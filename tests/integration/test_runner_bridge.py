@@ -99,13 +99,13 @@ def test_server_with_tcp_only_is_on_the_socket_and_leaves(world: World, name: st
     assert stat.S_IMODE(path.stat().st_mode) == 0o770
 
     times = []
-    with ask_for_stream(path, name, 20) as client:
+    with ask_for_stream(path, name, 60) as client:
         got = b""
         while piece := client.recv(65536):
             got += piece
             times.append(time.monotonic())
     assert got.rstrip().endswith((b"data: [DONE]", b"0"))
-    # A second of tokens comes as they are made, not in one piece at the end.
+    # Three seconds of tokens come as they are made, not in one piece at the end.
     assert len(times) >= 10
     assert times[-1] - times[0] > 0.5
 
@@ -114,7 +114,7 @@ def test_server_with_tcp_only_is_on_the_socket_and_leaves(world: World, name: st
     activator.close()
     until(lambda: unit.exits == [0], what="the runner leaves")
     # The server heard SIGTERM: Docker's SIGKILL comes after 75 s.
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
     assert containers(name) == []
 
 

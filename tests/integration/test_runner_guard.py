@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import resource
-import shutil
 import socket
 import threading
 import time
@@ -39,18 +38,14 @@ class NoCard(Nvml):
         return None
 
 
-def host() -> Gauge:
-    return Gauge(Path("/proc"), HostSettings(), NoCard())
-
-
-def available() -> int:
-    return host().read().host.available
+def available(proc: Path) -> int:
+    """Return the bytes that are to be had, as *proc* says."""
+    return Gauge(proc, HostSettings(), NoCard()).read().host.available
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     with opened(tmp_path) as world:
-        world.layout = replace(world.layout, proc=Path("/proc"))
         world.share(AMPLE)
         yield world
 
@@ -67,13 +62,14 @@ def share(world: World, **values: Any) -> None:
 
 
 @contextmanager
-def lowest() -> Iterator[list[int]]:
+def lowest(world: World) -> Iterator[list[int]]:
     """Watch how little was available meanwhile."""
-    seen, over = [available()], threading.Event()
+    proc = world.layout.proc
+    seen, over = [available(proc)], threading.Event()
 
     def look() -> None:
         while not over.wait(0.02):
-            seen[0] = min(seen[0], available())
+            seen[0] = min(seen[0], available(proc))
 
     watcher = threading.Thread(target=look)
     watcher.start()
@@ -88,8 +84,9 @@ def lowest() -> Iterator[list[int]]:
 def no_neighbours(world: World, *kept: Path) -> Iterator[FakeProc]:
     """Have memory that the engines of *world*, and the files *kept*, alone take from.
 
-    What they take is real.  Of the machine's memory others take and give back as
-    much meanwhile, and what an engine took could not be told from it.
+    What engines take is real, and each byte of a file stands for a KiB.  Of the machine's
+    memory others take and give back as much meanwhile, and what an engine took could not
+    be told from it.
     """
     over = threading.Event()
 
@@ -97,7 +94,7 @@ def no_neighbours(world: World, *kept: Path) -> Iterator[FakeProc]:
         started = [engine for engine in world.engines.values() if engine.process]
         pids = [pid for engine in started for pid in engine.children()]
         return sum(resident(pid) for pid in pids) + sum(
-            file.stat().st_blocks * 512 for file in kept if file.exists()
+            file.stat().st_size << 10 for file in kept if file.exists()
         )
 
     def follow() -> None:
@@ -123,14 +120,15 @@ def resident(pid: int) -> int:
 
 
 def test_load_that_takes_too_much_is_ended_before_the_host_wedges(world: World) -> None:
-    floor = available() - 3 * GIB
-    if floor < 4 * GIB:
+    if available(Path("/proc")) < 4 * GIB:
         pytest.skip("this machine has too little memory for an engine that takes too much")
+    floor = TOTAL - 2 * GIB
     world.share(replace(AMPLE, floor=floor))
-    world.runner(process_model("a", "--hold-memory", "6GiB", "--memory-rate", "512MiB", memory=GIB))
-    with lowest() as seen:
+    model = process_model("a", "--hold-memory", "4GiB", "--memory-rate", "256MiB", memory=GIB)
+    with no_neighbours(world), lowest(world) as seen:
+        world.runner(model)
         a = start(world, "a")
-        failed = a.wait(Failed)
+        failed = a.wait(Failed, limit=60)
     print(f"floor {floor / GIB:.2f} GiB, lowest {seen[0] / GIB:.2f} GiB; {failed.message}")
     assert seen[0] >= floor - GIB
     assert failed.code == "memory_short"
@@ -215,34 +213,28 @@ def test_next_start_waits_for_memory_that_the_last_engine_keeps(
     world: World, tmp_path: Path
 ) -> None:
     # Memory that outlives every process of an engine, as a driver's does.
-    room = shutil.disk_usage("/dev/shm").free
-    if room < 2 * GIB:
-        pytest.skip(f"/dev/shm has room for {room >> 20} MiB, and 2 GiB are kept there")
-    kept = Path("/dev/shm") / f"kept-{tmp_path.name}-{time.time_ns()}"
-    take = f"head -c {2 * GIB} /dev/zero >{kept}; "
+    kept = tmp_path / "kept"
+    take = f"head -c {2 * GIB >> 10} /dev/zero >{kept}; "
     a_model = process_model("a", memory=2 * GIB, timeouts=Timeouts(drain=1, start=60))
     command = ("/bin/sh", "-c", take + 'exec "$@"', "sh", *a_model.command)
     world.share(replace(AMPLE, floor=TOTAL - 3 * GIB))
-    try:
-        with no_neighbours(world, kept):
-            world.runner(replace(a_model, command=command))
-            world.runner(process_model("b", memory=2 * GIB))
-            a = start(world, "a")
-            a.wait(Ready)
-            a.say(Bye())
-            a.close()
-            until(lambda: world.state("a").get("phase") == "reclaiming")
-            b = start(world, "b")
-            # Longer than anybody waits for memory that nobody is known to give back.
-            time.sleep(6)  # noqa: TID251
-            assert not world.lease_is_free("a")
-            assert world.state("b")["phase"] == "memory"
-            kept.unlink()
-            freed = time.monotonic()
-            b.wait(Ready, limit=10)
-            print(f"ready {time.monotonic() - freed:.2f} s after the memory was back")
-    finally:
-        kept.unlink(missing_ok=True)
+    with no_neighbours(world, kept):
+        world.runner(replace(a_model, command=command))
+        world.runner(process_model("b", memory=2 * GIB))
+        a = start(world, "a")
+        a.wait(Ready)
+        a.say(Bye())
+        a.close()
+        until(lambda: world.state("a").get("phase") == "reclaiming")
+        b = start(world, "b")
+        # Longer than anybody waits for memory that nobody is known to give back.
+        time.sleep(6)  # noqa: TID251
+        assert not world.lease_is_free("a")
+        assert world.state("b")["phase"] == "memory"
+        kept.unlink()
+        freed = time.monotonic()
+        b.wait(Ready)
+        print(f"ready {time.monotonic() - freed:.2f} s after the memory was back")
 
 
 @contextmanager
@@ -325,11 +317,11 @@ def test_what_was_taken_is_remembered(world: World) -> None:
     with no_neighbours(world):
         unit = world.runner(process_model("a", "--hold-memory", "1GiB", memory=2 * GIB))
         a = start(world, "a")
-        a.wait(Ready, limit=25)
+        a.wait(Ready, limit=60)
         a.say(Busy(0))
         a.say(Bye())
         a.close()
-        until(lambda: unit.exits == [0], limit=20)
+        until(lambda: unit.exits == [0], limit=60)
     (line,) = world.layout.history("a").read_text().splitlines()
     # The rest is the interpreter's.
     assert GIB < json.loads(line)["memory"] < 1.25 * GIB

@@ -36,7 +36,7 @@ def test_container_that_does_not_hear_is_ended_at_once(world: World, tmp_path: P
 
     proc.available(GIB)
 
-    failed = a.wait(Failed, limit=10)
+    failed = a.wait(Failed)
     assert failed.code == "memory_short"
     assert "below its floor: 1.0 of 16.0 GiB were available, 2.0 GiB have to stay" in failed.message
     proc.available(16 * GIB)

@@ -90,7 +90,8 @@ def test_idle_holder_gives_way_at_once(world: World) -> None:
     a.wait(Ready)
     a.say(Busy(0))
     b = start(world, "b")
-    a.wait(Yield, limit=3)
+    # A busy one would have gone after nine seconds.
+    a.wait(Yield, limit=8)
     a.say(Yielded())
     a.close()
     b.wait(Ready)
@@ -124,7 +125,7 @@ def test_drain_cap_ends_what_does_not_yield(world: World) -> None:
     b = start(world, "b")
     a.wait(Yield)
     # It says nothing more.
-    a.wait(Stopping, limit=4)
+    a.wait(Stopping)
     b.wait(Ready)
 
 
@@ -168,8 +169,8 @@ def test_lost_activator_is_waited_for_and_costs_no_reload(world: World) -> None:
     time.sleep(1)  # noqa: TID251  # it is really gone, and not missed
     again = start(world, "a")
 
-    assert again.wait(Ready, limit=1).upstream == activation
-    assert unit.starts == 1
+    assert again.wait(Ready).upstream == activation
+    assert (unit.starts, world.engines["a"].starts) == (1, 1)
 
 
 def test_failed_start_is_told_and_the_next_one_tried(world: World) -> None:
@@ -188,14 +189,14 @@ def test_failed_start_is_told_and_the_next_one_tried(world: World) -> None:
 
 @pytest.mark.slow
 def test_start_without_progress_fails_after_the_stall_time(world: World) -> None:
-    world.runner(process_model("a", "--never-ready", timeouts=Timeouts(stall=2, start=60)))
-    assert start(world, "a").wait(Failed, limit=15).code == "start_timeout"
+    world.runner(process_model("a", "--never-ready", timeouts=Timeouts(stall=2, start=90)))
+    assert start(world, "a").wait(Failed, limit=60).code == "start_timeout"
 
 
 def test_start_that_takes_too_long_fails(world: World) -> None:
-    model = process_model("a", "--load-time", "30", timeouts=Timeouts(stall=20, start=2))
+    model = process_model("a", "--load-time", "90", timeouts=Timeouts(stall=90, start=2))
     world.runner(model)
-    assert start(world, "a").wait(Failed, limit=15).code == "start_timeout"
+    assert start(world, "a").wait(Failed, limit=60).code == "start_timeout"
 
 
 def test_engine_that_serves_another_model_is_not_ready(world: World) -> None:
@@ -232,7 +233,9 @@ def test_broken_frozen_model_refuses_that_model_alone(world: World) -> None:
 
 def test_model_that_never_fits_is_refused_at_once(world: World) -> None:
     world.runner(process_model("a", memory=1 << 50))
-    failed = start(world, "a").wait(Failed, limit=5)
+    a = start(world, "a")
+    failed = a.wait(Failed)
+    assert a.seen == [failed]  # it waited for nothing
     assert failed.code == "memory_short"
     assert "1048576.0 GiB" in failed.message
 
@@ -274,17 +277,18 @@ def test_bad_line_ends_its_connection_and_not_the_process(world: World) -> None:
 @pytest.mark.slow
 def test_nobody_ever_came_leaves_after_five_seconds(world: World) -> None:
     unit = world.runner(process_model("a"))
-    unit.begin()
-    until(lambda: unit.starts == 1)
     began = time.monotonic()
-    until(lambda: unit.exits == [0], limit=10)
-    assert time.monotonic() - began > 4
+    unit.begin()
+    until(lambda: unit.exits == [0])
+    assert time.monotonic() - began > 5
 
 
 def test_client_that_says_nothing_keeps_nobody(world: World) -> None:
+    # Nor is it waited for as where nobody came.
+    world.constants["runner.rounds.LINGER"] = 90.0
     unit = world.runner(process_model("a"))
     Activator(world, "a", first=b"").close()
-    until(lambda: unit.exits == [0], limit=3)
+    until(lambda: unit.exits == [0])
 
 
 def test_stop_by_control(world: World) -> None:
@@ -296,7 +300,7 @@ def test_stop_by_control(world: World) -> None:
     assert a.wait(Failed).code == "shutting_down"
     a.close()
     assert world.lease_is_free("a")
-    until(lambda: unit.exits == [0], limit=10)
+    until(lambda: unit.exits == [0])
 
     assert control(world, "a", "stop").message == "'a' is not running"
 
@@ -306,7 +310,8 @@ def test_warm_starts_without_an_activator_and_keeps(world: World) -> None:
     answer = control(world, "a", "warm")
     assert (answer.ok, answer.message) == (True, "'a' is ready")
     assert world.state("a")["phase"] == "ready"
-    start(world, "a").wait(Ready, limit=1)
+    start(world, "a").wait(Ready)
+    assert world.engines["a"].starts == 1
 
 
 def test_client_that_comes_while_the_engine_goes_is_served_by_the_next(world: World) -> None:
@@ -327,8 +332,10 @@ def test_client_that_comes_while_the_engine_goes_is_served_by_the_next(world: Wo
 @pytest.mark.slow
 def test_history_tells_how_long_the_next_start_takes(world: World) -> None:
     world.runner(process_model("a", "--load-time", "1"))
+    began = time.monotonic()
     a = start(world, "a")
     a.wait(Ready)
+    took = time.monotonic() - began
     a.say(Bye())
     a.close()
     until(lambda: world.lease_is_free("a"))
@@ -338,7 +345,7 @@ def test_history_tells_how_long_the_next_start_takes(world: World) -> None:
 
     entry = json.loads(world.layout.history("a").read_text().splitlines()[0])
     assert entry["why"] == "nobody wants it"
-    assert 1 <= entry["start"] < 10
+    assert 1 <= entry["start"] <= took
     b = start(world, "a")
     b.wait(Ready)
     etas = [line.eta for line in b.seen if isinstance(line, Starting) and line.eta is not None]
@@ -355,9 +362,9 @@ def test_sigterm_in_the_queue_leaves_it(world: World) -> None:
 
     world.units["b"].kill(signal.SIGTERM)
 
-    b.wait(Stopping, limit=3)
+    b.wait(Stopping)
     b.close()
-    until(lambda: world.units["b"].exits == [0], limit=5)
+    until(lambda: world.units["b"].exits == [0])
     assert is_free(world.layout.gpu / "ticket-b.lock")
 
 
@@ -369,9 +376,9 @@ def test_sigterm_while_loading_leaves_nothing(world: World) -> None:
 
     unit.kill(signal.SIGTERM)
 
-    a.wait(Stopping, limit=5)
+    a.wait(Stopping)
     a.close()
-    until(lambda: unit.exits == [0], limit=10)
+    until(lambda: unit.exits == [0])
     assert world.engines["a"].children() == []
     assert world.lease_is_free("a")
 

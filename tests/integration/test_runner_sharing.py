@@ -105,11 +105,12 @@ def test_busy_model_goes_when_the_waiter_is_old_enough(world: World) -> None:
     b = come(world, "b")
     queued = b.wait(Queued)
     assert (queued.holder, queued.since) == ("a", lease(world, "a")["ready_since"])
-    assert queued.due == pytest.approx(ticket(world, "b")["since"] + 2.7, abs=2)
+    # A is 2.7 s; what was measured of `a` may be more than was assumed, or less.
+    age = queued.due - ticket(world, "b")["since"]
+    assert age == pytest.approx(2.7, abs=2)
 
     give_way(a)
-    # A is 2.7 s; what was measured of `a` may be a little more than was assumed.
-    assert time.monotonic() - asked > 2.5
+    assert time.monotonic() - asked >= age
     b.wait(Ready)
 
 
