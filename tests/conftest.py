@@ -7,7 +7,12 @@ from typing import Any
 
 import garbage
 import pytest
+from hypothesis import HealthCheck, settings
 from lanes import Lanes, turn
+
+# How long an example takes is the machine's affair, not ours.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_configure(config: pytest.Config) -> None:

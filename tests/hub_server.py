@@ -103,7 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.asked.append((self.command, path, self.headers.get("Range")))
         if any(path.endswith(end) for end in self.hub.mute):
             self.hub.held.set()
-            self.hub.release.wait(20)
+            self.hub.release.wait(100)
             self.close_connection = True
             return
         if self.hub.says is not None:
@@ -187,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if hold is not None:
             self.hub.held.set()
-            self.hub.release.wait(20)
+            self.hub.release.wait(100)
             self.close_connection = True
 
     def _json(self, body: object) -> None:

@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ports import free_port
+
 from spark_activator.render.routes import lines
 from spark_activator.state import Phase, State
 
 UNITS = Path(__file__).parents[1] / "units/nginx"
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 # Long enough for a loaded machine; nothing that works takes as long.
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 @dataclass
@@ -158,12 +160,6 @@ def as_the_unit() -> None:
     """Have descriptors as LimitNOFILE= of the unit gives them."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def entry(

@@ -43,7 +43,7 @@ class Terminal:
     def end(self) -> int:
         while piece := self._read():
             self.said += piece
-        return self._process.wait(10)
+        return self._process.wait(60)
 
     def _read(self) -> str:
         try:

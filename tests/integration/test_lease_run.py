@@ -15,7 +15,7 @@ from runner_world import Activator, World, opened, process_model, until
 
 from spark_activator.protocol import Busy, Failed, Ready
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_signals_reach_the_command(world: World, number: signal.Signals) -> None
 
     process.send_signal(number)
 
-    process.communicate(timeout=10)
+    process.communicate(timeout=40)
     assert process.returncode == 9
 
 
@@ -126,7 +126,7 @@ def test_command_that_closes_what_it_inherits_keeps_its_lease(world: World) -> N
     assert not world.lease_is_free("+x")
 
     process.terminate()
-    process.communicate(timeout=10)
+    process.communicate(timeout=40)
     assert process.returncode == 128 + signal.SIGTERM
     assert world.lease_is_free("+x")
 
@@ -168,7 +168,7 @@ def test_two_programs_of_one_name_are_two(world: World) -> None:
         world, "lease", "run", "--memory", "64MiB", "--name", "x", "--", "sh", "-c", script
     )
 
-    first.communicate(timeout=10)
+    first.communicate(timeout=40)
     assert (second.returncode, second.stdout) == (0, "second\n")
     assert second.stderr.endswith("called 'x.2', since there is a 'x'\n")
     assert first.returncode == 1  # `read` at the end of its input
@@ -190,7 +190,7 @@ def test_programs_of_one_name_that_come_at_once_get_a_name_each(world: World) ->
     names = {lease["model"] for lease in shown(world)["leases"]}
 
     for process in many:
-        process.communicate(timeout=10)
+        process.communicate(timeout=40)
     assert names == {"x", "x.2", "x.3", "x.4"}
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from docker_world import containers, docker, opened_with_docker, ready
+from ports import free_port
 from runner_world import World, container_model, until
 
 from spark_activator.catalog.model import ContainerOptions, Engine, Model, Source
@@ -154,8 +155,7 @@ def test_container_ends_with_either(world: World, name: str, victim: str) -> Non
 
 @pytest.fixture
 def bridged(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     path = tmp_path / "s"
     command = [sys.executable, "-I", BRIDGE, str(path), port, sys.executable, "-c", ECHO, port]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -225,8 +225,7 @@ def test_command_that_is_not_there_says_so(tmp_path: Path) -> None:
 
 
 def test_socket_that_cannot_be_made_ends_the_server(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     path = str(tmp_path / "missing" / "s")
     command = [sys.executable, "-I", BRIDGE, path, port, sys.executable, "-c", ECHO, port]
     ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)

@@ -27,8 +27,7 @@ from spark_activator.runner.memory_values import GIB
 
 # What the plan allows is not what these tests are about.
 AMPLE = HostSettings(budget=64 * GIB)
-# Real memory is slow to take on a machine that does other things.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.slow
 
 
 class NoCard(Nvml):

@@ -8,9 +8,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 
-import nginx_process
+import ports
 import pytest
 from nginx_process import Nginx, entry
+
+# Of models where nobody listens.
+NOBODYS = [ports.free_port() for _ in range(2)]
 
 
 @dataclass
@@ -119,8 +122,8 @@ def nginx(instance: Nginx, story: Upstream, echo: Upstream) -> Nginx:
         {
             "story": entry("story", story.port, "openai/gpt-story", "story-precise"),
             "echo": entry("echo", echo.port),
-            "resting": entry("resting", nginx_process.free_port(), "rest:7b", enabled=False),
-            "gone": entry("gone", nginx_process.free_port()),
+            "resting": entry("resting", NOBODYS[0], "rest:7b", enabled=False),
+            "gone": entry("gone", NOBODYS[1]),
         }
     )
     return instance
@@ -140,4 +143,4 @@ def make_entry() -> Callable[..., dict]:
 @pytest.fixture
 def free_port() -> Callable[[], int]:
     """Return a port on which nobody listens."""
-    return nginx_process.free_port
+    return ports.free_port

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from nginx_process import entry, free_port
+from nginx_process import entry
 
 from spark_activator.errors import REFUSALS
 
@@ -85,7 +85,7 @@ RETIRED = {
 def with_retired(nginx, story):
     models = {
         "story": entry("story", story.port),
-        "resting": entry("resting", free_port(), "rest:7b", enabled=False),
+        "resting": entry("resting", story.port, "rest:7b", enabled=False),
     }
     nginx.route(models, retired=RETIRED)
 

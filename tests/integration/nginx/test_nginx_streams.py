@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 def ask_raw(nginx, target: str, body: object) -> socket.socket:

@@ -12,7 +12,7 @@ from hub_server import Hub, Repo
 from terminal import Terminal
 
 # A process of the command for each.
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 SECRET = "sk-spark-secret"
 
@@ -64,7 +64,7 @@ def test_ctrl_c_ends_an_answer_and_the_conversation_goes_on(server) -> None:
         terminal.type("\x03")
         terminal.wait_for("> ")
         # The engine does not work for nobody.
-        assert server.left.wait(5)
+        assert server.left.wait(60)
         terminal.type("end\n")
         terminal.wait_for("word of end")
         terminal.wait_for("> ")
@@ -77,10 +77,10 @@ def test_ctrl_c_before_the_first_word_ends_the_wait(server) -> None:
     with Terminal("chat", "mine") as terminal:
         terminal.wait_for("> ")
         terminal.type("silence\n")
-        assert server.waits.wait(5)
+        assert server.waits.wait(60)
         terminal.type("\x03")
         terminal.wait_for("> ")
-        assert server.left.wait(5)
+        assert server.left.wait(60)
         terminal.type("\x04")
         assert terminal.end() == 0
     assert "Traceback" not in terminal.said

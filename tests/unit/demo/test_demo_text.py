@@ -1,14 +1,10 @@
 """What the demo engine says."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spark_activator.demo.text import answer_tokens, cut_at, is_complete
-
-# How long an example takes is the machine's affair, not ours.
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
 
 
 def story(prompt, *, length=20, limit=None, endless=False, kind="story"):
