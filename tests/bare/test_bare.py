@@ -32,8 +32,6 @@ def bare() -> Iterator[Node]:
     start(
         machine.name, f"spark-test-bare:{suite}", "--init",
         f"--volume={ROOT}:/source:ro",
-        # As on a machine: a test keeps 2 GiB there.
-        "--shm-size=4g",
         # For tests/run's own dockerd, as on a disk.
         f"--volume={machine.name}:/root/.cache",
     )  # fmt: skip

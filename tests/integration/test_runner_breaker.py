@@ -91,6 +91,7 @@ def test_reset_lets_it_start_and_success_forgets(world: World) -> None:
 
 
 def test_who_tries_again_after_an_engine_that_exited_finds_the_same_runner(world: World) -> None:
+    world.constants["runner.rounds.LINGER"] = 60.0  # however long the next try takes
     unit = world.runner(FAILS)
     fail(world)
     until(lambda: world.lease_is_free("a"))

@@ -15,7 +15,7 @@ from runner_world import Activator, World, container_model, until
 from spark_activator.protocol import Busy, Failed, Starting
 from spark_activator.runner.spec import STOP_TIMEOUT
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

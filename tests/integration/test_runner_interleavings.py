@@ -110,7 +110,7 @@ def both_wait(world: World, arbiter: Arbiter) -> dict[str, Activator]:
     return activators
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     "word", [pytest.param(word, marks=() if word in SAMPLE else pytest.mark.long) for word in WORDS]
 )
@@ -139,7 +139,7 @@ def test_every_order_of_the_first_sections(world: World, word: str) -> None:
     raise AssertionError(f"could not make {word}, but {had}")
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("fate", ["goes on", "is killed"])
 @pytest.mark.parametrize("where", ["ticket", "lease"])
 @pytest.mark.parametrize("first", NAMES)
@@ -181,7 +181,7 @@ def test_one_that_stops_inside_its_section(
 @pytest.mark.parametrize(
     "rounds",
     [
-        pytest.param(10, marks=pytest.mark.timeout(90)),
+        pytest.param(10, marks=pytest.mark.timeout(180)),
         pytest.param(200, marks=[pytest.mark.long, pytest.mark.timeout(1800)]),
     ],
 )

@@ -169,13 +169,13 @@ def test_ctrl_c_ends_the_pull(machine, docker: FakeDocker) -> None:
     docker.events = LAYERS[:4]
     docker.holds.clear()
     with pulling() as child:
-        assert docker.said.wait(15)
+        assert docker.said.wait(60)
         child.send_signal(signal.SIGINT)
-        out, err = child.communicate(timeout=10)
+        out, err = child.communicate(timeout=60)
 
     assert (child.returncode, err) == (130, "")
     assert "stopped; the same command goes on" in out
-    assert docker.left.wait(5)
+    assert docker.left.wait(60)
 
 
 def test_ctrl_c_while_a_library_holds_a_lock_ends_the_pull(machine, docker: FakeDocker) -> None:
@@ -183,7 +183,7 @@ def test_ctrl_c_while_a_library_holds_a_lock_ends_the_pull(machine, docker: Fake
     docker.holds.clear()
     # It comes as the pool of connections is left, and is raised before the lock is free.
     with pulling(LEAVING_THE_POOL) as child:
-        out, err = child.communicate(timeout=10)
+        out, err = child.communicate(timeout=60)
 
     assert (child.returncode, err) == (130, "")
     assert "stopped; the same command goes on" in out

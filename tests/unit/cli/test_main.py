@@ -40,7 +40,7 @@ def test_reader_that_has_seen_enough_is_no_error(machine):
     )
     os.close(writer)
     os.close(reader)
-    _, err = child.communicate(timeout=20)
+    _, err = child.communicate(timeout=60)
 
     assert (child.returncode, err) == (141, b"")
 
@@ -235,7 +235,7 @@ def test_journalctl_accepts_the_command():
         [*journalctl("a", follow=False, lines=5, user=False), "--no-pager", "--quiet"],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
     )
 
     assert result.returncode in (0, 1), result.stderr

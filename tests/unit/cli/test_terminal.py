@@ -12,7 +12,7 @@ from hub_server import Hub, Repo
 from terminal import Terminal
 
 # A process of the command for each.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.slow
 
 SECRET = "sk-spark-secret"
 
