@@ -277,12 +277,18 @@ async def _listen(path: Path) -> trio.socket.SocketType:
 
 
 class Asked:
-    """One request that reached the engine."""
+    """One request that reached the engine.
+
+    Attributes:
+        body: Its body, framed as it came, when it is whole.
+        arrived: Bytes of it that have come.
+    """
 
     def __init__(self, stream: trio.SocketStream, head: bytes) -> None:
         self.stream = stream
         self.head = head
         self.body = b""
+        self.arrived = 0
         self.ended = trio.Event()
 
 
@@ -315,27 +321,28 @@ class TinyEngine:
                 head, _, rest = bytes(received).partition(b"\r\n\r\n")
                 asked = Asked(stream, head)
                 self.asked.append(asked)
-                asked.body = await _read_body(stream, head, rest)
+                asked.body = await _read_body(asked, rest)
                 await self._answer(asked)
             except trio.BrokenResourceError:
                 pass
 
 
-async def _read_body(stream: trio.SocketStream, head: bytes, received: bytes) -> bytes:
+async def _read_body(asked: Asked, received: bytes) -> bytes:
     length = 0
-    chunked = b"transfer-encoding: chunked" in head.lower()
-    for line in head.lower().split(b"\r\n"):
+    head = asked.head.lower()
+    chunked = b"transfer-encoding: chunked" in head
+    for line in head.split(b"\r\n"):
         if line.startswith(b"content-length:"):
             length = int(line.partition(b":")[2])
     pieces = [received]
-    count = len(received)
+    asked.arrived = len(received)
     tail = received[-8:]
-    while count < length or (chunked and not tail.endswith(b"0\r\n\r\n")):
-        data = await stream.receive_some()
+    while asked.arrived < length or (chunked and not tail.endswith(b"0\r\n\r\n")):
+        data = await asked.stream.receive_some()
         if not data:
             break
         pieces.append(data)
-        count += len(data)
+        asked.arrived += len(data)
         tail = (tail + data)[-8:]
     return b"".join(pieces)
 

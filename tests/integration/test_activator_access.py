@@ -313,7 +313,8 @@ async def answer_with_usage(asked: Asked) -> None:
 async def test_tells_the_runner_what_a_key_has_had_before_it_leaves(
     tmp_path: Path, nursery: trio.Nursery
 ) -> None:
-    stage = Stage(tmp_path, idle=0.2)
+    # Longer than it takes to ask again.
+    stage = Stage(tmp_path, idle=2)
     runner, _ = await start(stage, nursery, answer_with_usage)
     stage.layout.api_keys.write_text(LAPTOP)
 

@@ -44,7 +44,8 @@ SILENT = {"activator.connection.HEAD_LIMIT": 300.0}
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path, idle=0.5, drain=1.0, constants=SILENT)
+    # Longer than it takes to ask again.
+    stage = Stage(tmp_path, idle=2.0, drain=1.0, constants=SILENT)
     yield stage
     stage.close()
 

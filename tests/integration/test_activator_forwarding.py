@@ -73,9 +73,11 @@ async def test_chunked_form_is_framed_anew(
     async with stage.activator(), await stage.connect() as client:
         await client.send_all(head)
         await eventually(lambda: engine.asked)
-        for piece in (b"5;ext=1\r\nhel", b"lo\r\n1", b"\r\n!\r\n0\r\nTrailer: x\r\n\r\n"):
-            await trio.sleep(0.02)  # in pieces of their own
+        # Each is a piece of its own, as much of it as there is.
+        for piece, arrived in ((b"5;ext=1\r\nhel", 8), (b"lo\r\n1", 15)):
             await client.send_all(piece)
+            await eventually(lambda arrived=arrived: engine.asked[0].arrived == arrived)
+        await client.send_all(b"\r\n!\r\n0\r\nTrailer: x\r\n\r\n")
         answer = Answer(await read_all(client))
 
     assert answer.status == 200

@@ -43,7 +43,7 @@ def chat(*, stream: bool = False, tokens: int = 20) -> bytes:
 
 
 async def test_cold_request_is_answered_and_then_all_goes(world: World) -> None:
-    stage = stage_of(world, idle=0.5)
+    stage = stage_of(world, idle=2)
     async with stage.activator() as process:
         answer = await stage.ask(chat())
         streamed = await stage.ask(chat(stream=True))
