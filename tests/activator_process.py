@@ -355,6 +355,24 @@ async def answer_ok(asked: Asked) -> None:
     )
 
 
+def in_halves(go_on: trio.Event) -> Callable[[Asked], Awaitable[None]]:
+    """Answer `one`, and `two` after *go_on*."""
+
+    async def answer(asked: Asked) -> None:
+        await asked.stream.send_all(b"HTTP/1.1 200 OK\r\n\r\none")
+        await go_on.wait()
+        await asked.stream.send_all(b"two")
+
+    return answer
+
+
+async def first_half(client: trio.SocketStream) -> None:
+    """Read the first half of such an answer."""
+    received = b""
+    while not received.endswith(b"one"):
+        received += await client.receive_some()
+
+
 def ready_script(activation: str = "0a0b0c0d") -> Callable[[Claim], Awaitable[None]]:
     """Be ready at once."""
 

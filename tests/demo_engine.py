@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -14,7 +15,19 @@ from queue import Empty, SimpleQueue
 ROOT = Path(__file__).parents[1]
 READY = "Application startup complete"
 # Longer than anything takes here, shorter than the limit of a test.
-LIMIT = 20.0
+LIMIT = 60.0
+
+
+def gone(pid, limit=LIMIT):
+    """Wait until process *pid*, which need not be ours, has exited; tell whether it has."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([fd], [], [], limit)[0])
+    finally:
+        os.close(fd)
 
 
 class Lines:

@@ -26,6 +26,7 @@ from activator_process import (
     TinyEngine,
     answer_ok,
     eventually,
+    first_half,
     post,
     read_all,
     says,
@@ -270,9 +271,7 @@ async def test_dead_relay_thread_ends_the_process_after_everybody_was_answered(
     async with trio.open_nursery() as running, await stage.connect() as client:
         running.start_soon(run)
         await client.send_all(post())
-        received = b""
-        while not received.endswith(b"one"):
-            received += await client.receive_some()
+        await first_half(client)
         await runner.claims[0].say(protocol.Yield("the next one is held"))
         await says(stage, "giving the model away: the next one is held, 1 being answered")
         async with await stage.connect() as held:

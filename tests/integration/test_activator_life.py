@@ -21,6 +21,8 @@ from activator_process import (
     TinyEngine,
     answer_ok,
     eventually,
+    first_half,
+    in_halves,
     post,
     read_all,
     ready_script,
@@ -204,23 +206,16 @@ async def test_runner_lost_mid_stream_is_found_again_and_the_stream_goes_on(
 ) -> None:
     go_on = trio.Event()
 
-    async def answer(asked: Asked) -> None:
-        await asked.stream.send_all(b"HTTP/1.1 200 OK\r\n\r\none")
-        await go_on.wait()
-        await asked.stream.send_all(b"two")
-
     async def listens_first(claim: Claim) -> None:
         # What is said of requests depends on whether it has said that it is ready.
         await eventually(lambda: claim.lines)
         await ready_script()(claim)
 
     runner = await start_runner(stage, nursery, listens_first)
-    await start_engine(stage, nursery, answer)
+    await start_engine(stage, nursery, in_halves(go_on))
     async with stage.activator(), await stage.connect() as client:
         await client.send_all(post())
-        received = b""
-        while not received.endswith(b"one"):
-            received += await client.receive_some()
+        await first_half(client)
         await runner.claims[0].stream.aclose()
         await eventually(lambda: len(runner.claims) == 2 and len(runner.claims[1].lines) == 2)
         assert runner.claims[1].lines[1] == {"type": "busy", "in_flight": 1, "held": None}
@@ -233,23 +228,16 @@ async def test_gives_the_model_away_after_what_is_in_flight(
 ) -> None:
     go_on = trio.Event()
 
-    async def answer(asked: Asked) -> None:
-        await asked.stream.send_all(b"HTTP/1.1 200 OK\r\n\r\none")
-        await go_on.wait()
-        await asked.stream.send_all(b"two")
-
     async def script(claim: Claim) -> None:
         first = len(runner.claims) == 1
         await claim.say(protocol.Ready("0a0b0c0d" if first else "11111111"))
 
     runner = await start_runner(stage, nursery, script)
-    first_engine = await start_engine(stage, nursery, answer)
+    first_engine = await start_engine(stage, nursery, in_halves(go_on))
     second_engine = await start_engine(stage, nursery, activation="11111111")
     async with stage.activator(), await stage.connect() as client:
         await client.send_all(post())
-        received = b""
-        while not received.endswith(b"one"):
-            received += await client.receive_some()
+        await first_half(client)
         await runner.claims[0].say(protocol.Yield("'other' waits"))
         await says(stage, "giving the model away: 'other' waits, 1 being answered")
         async with trio.open_nursery() as later:
@@ -458,22 +446,15 @@ async def test_told_to_end_it_drains_and_refuses_who_is_held(
 ) -> None:
     go_on = trio.Event()
 
-    async def answer(asked: Asked) -> None:
-        await asked.stream.send_all(b"HTTP/1.1 200 OK\r\n\r\none")
-        await go_on.wait()
-        await asked.stream.send_all(b"two")
-
     runner = await start_runner(stage, nursery, ready_script())
-    await start_engine(stage, nursery, answer)
+    await start_engine(stage, nursery, in_halves(go_on))
     async with (
         stage.activator() as process,
         await stage.connect() as client,
         await stage.connect() as held,
     ):
         await client.send_all(post())
-        received = b""
-        while not received.endswith(b"one"):
-            received += await client.receive_some()
+        await first_half(client)
         await runner.claims[0].say(protocol.Yield("the next one is held"))
         await says(stage, "giving the model away: the next one is held, 1 being answered")
         await held.send_all(post())

@@ -7,7 +7,7 @@ import signal
 import subprocess
 
 import pytest
-from demo_engine import LIMIT, DemoEngine, chat, events, said
+from demo_engine import LIMIT, DemoEngine, chat, events, gone, said
 
 from spark_activator.demo.faults import DEATH_STATUS
 
@@ -15,18 +15,6 @@ from spark_activator.demo.faults import DEATH_STATUS
 def children(pid):
     with open(f"/proc/{pid}/task/{pid}/children") as file:
         return [int(child) for child in file.read().split()]
-
-
-def wait_gone(pid, limit=LIMIT):
-    """Wait until process *pid*, which need not be ours, has exited; tell whether it has."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([fd], [], [], limit)[0])
-    finally:
-        os.close(fd)
 
 
 def resident(pid):
@@ -76,7 +64,7 @@ def test_forked_child_outlives_the_engine(tmp_path, kind):
         engine.process.wait(LIMIT)
         try:
             assert (os.getpgid(child) == engine.process.pid) == (kind == "group")
-            assert not wait_gone(child, 0)
+            assert not gone(child, 0)
         finally:
             os.kill(child, signal.SIGKILL)
 
@@ -131,7 +119,7 @@ def test_health_comes_later_than_the_socket(tmp_path):
 
 def test_memory_is_real_and_kept_after_the_end(tmp_path):
     size = 96 * 2**20
-    with DemoEngine(tmp_path, "--hold-memory", "96MiB", "--keep-memory", "1") as engine:
+    with DemoEngine(tmp_path, "--hold-memory", "96MiB", "--keep-memory", "3") as engine:
         engine.ready()
         assert resident(engine.process.pid) > size
         [keeper] = children(engine.process.pid)
@@ -142,8 +130,8 @@ def test_memory_is_real_and_kept_after_the_end(tmp_path):
         engine.log.to_end()
         assert resident(keeper) > size
         os.kill(keeper, signal.SIGTERM)
-        assert not wait_gone(keeper, 0.2)
-        assert wait_gone(keeper)
+        assert not gone(keeper, 0.2)
+        assert gone(keeper)
 
 
 def test_drain_finishes_streams_and_refuses_who_comes(tmp_path):

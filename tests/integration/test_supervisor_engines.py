@@ -2,7 +2,6 @@
 
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -10,7 +9,7 @@ import sys
 from contextlib import suppress
 
 import pytest
-from demo_engine import LIMIT, ROOT, Lines
+from demo_engine import LIMIT, ROOT, Lines, gone
 
 # Becomes the supervisor with the listener as systemd would pass it.
 PASS_LISTENER = """
@@ -126,21 +125,10 @@ class Supervised:
 
 @pytest.fixture
 def supervised(tmp_path):
-    supervisor = Supervised(tmp_path, "--keep", "1")
+    # Longer than it takes to connect again.
+    supervisor = Supervised(tmp_path, "--keep", "2.5")
     yield supervisor
     supervisor.close()
-
-
-def gone(pid, limit=LIMIT):
-    """Wait until process *pid* has exited; tell whether it has."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([fd], [], [], limit)[0])
-    finally:
-        os.close(fd)
 
 
 def test_engine_starts_says_its_lines_and_stops(supervised):
@@ -238,7 +226,7 @@ def test_lost_runner_finds_its_engine_again(supervised):
         past, _ = second.until("log", "Application startup complete")
         assert past["past"] is True
         # Longer than a lost runner is waited for: it is not lost any more.
-        assert not gone(pid, 1.5)
+        assert not gone(pid, 3)
         second.send({"stop": {"grace": 5}})
         assert second.until("exited")[0]["status"] == 0
 
@@ -260,7 +248,7 @@ def test_second_runner_takes_over_and_the_first_is_dropped(supervised):
         assert second.next()["pid"] == pid
         while first.next() is not None:
             pass
-        assert not gone(pid, 1.5)
+        assert not gone(pid, 3)
 
 
 def test_run_waits_for_an_engine_that_is_on_its_way_out(supervised):

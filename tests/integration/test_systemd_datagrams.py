@@ -15,7 +15,7 @@ from spark_activator import notify
 @pytest.fixture
 def systemd(tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(5)
+        sock.settimeout(60)
         sock.bind(str(tmp_path / "notify"))
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         yield sock
@@ -47,7 +47,7 @@ def test_barrier_returns_when_systemd_has_read(systemd):
 
     reader = threading.Thread(target=read)
     reader.start()
-    assert notify.barrier(limit=5)
+    assert notify.barrier(limit=60)
     reader.join()
 
 
@@ -108,7 +108,7 @@ def take(fds, names, pid=""):
         pass_fds=fds,
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=60,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout.splitlines()
