@@ -42,7 +42,7 @@ def each_aside(items: Callable[[], Generator[T, None, None]]) -> Generator[T, No
     that comes, unless the process has ended.
     """
     # One written in C: the interrupt finds it waiting, and nothing half done.
-    said: SimpleQueue[tuple[T] | Exception | None] = SimpleQueue()
+    said: SimpleQueue[tuple[T] | BaseException | None] = SimpleQueue()
     enough = threading.Event()
 
     def read() -> None:
@@ -52,7 +52,7 @@ def each_aside(items: Callable[[], Generator[T, None, None]]) -> Generator[T, No
                     if enough.is_set():
                         return
                     said.put((item,))
-        except Exception as error:  # noqa: BLE001  # raised by whoever waits
+        except BaseException as error:  # noqa: BLE001  # raised by whoever waits, else for ever
             said.put(error)
         else:
             said.put(None)
@@ -66,7 +66,7 @@ def each_aside(items: Callable[[], Generator[T, None, None]]) -> Generator[T, No
                 continue
             if told is None:
                 return
-            if isinstance(told, Exception):
+            if isinstance(told, BaseException):
                 raise told
             yield told[0]
     finally:

@@ -7,7 +7,7 @@ may wait for a hub that is silent.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
@@ -24,21 +24,21 @@ def do_all(
     todo: SimpleQueue[T] = SimpleQueue()
     for item in items:
         todo.put(item)
-    ended: SimpleQueue[Exception | None] = SimpleQueue()
+    ended: SimpleQueue[BaseException | None] = SimpleQueue()
 
     def work() -> None:
+        error = None
         try:
-            while True:
-                act(todo.get_nowait())
-        except Empty:
-            ended.put(None)
-        except Exception as error:  # noqa: BLE001  # raised by whoever waits
-            ended.put(error)
+            for item in _taken(todo):
+                act(item)
+        except BaseException as raised:  # noqa: BLE001  # raised by whoever waits, else for ever
+            error = raised
+        ended.put(error)
 
     count = min(hands, len(items))
     for _ in range(count):
         threading.Thread(target=work, daemon=True).start()
-    first: Exception | None = None
+    first: BaseException | None = None
     for _ in range(count):
         error = ended.get()
         if error is not None and first is None:
@@ -46,3 +46,12 @@ def do_all(
             failed()
     if first is not None:
         raise first
+
+
+def _taken(todo: SimpleQueue[T]) -> Iterator[T]:
+    """Yield what others have not taken, until nothing is left."""
+    while True:
+        try:
+            yield todo.get_nowait()
+        except Empty:
+            return
