@@ -11,14 +11,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+# What is wrong with a path, or the disk below it; no fault of a program.
+UNUSABLE = (
+    errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EROFS, errno.EIO,
+)  # fmt: skip
 
 
-def read(path: Path) -> str | None:
+def read(path: Path, *, errors: str = "strict") -> str | None:
     """Read *path*, or say None where there is no such file."""
     try:
-        return path.read_text()
+        return path.read_text(errors=errors)
     except FileNotFoundError:
         return None
+
+
+def read_ours(path: Path) -> str | None:
+    """Read *path*, which a program of ours wrote, as `read` does.
+
+    What is no text in it, as a disk may leave it, is a sign that whoever parses it refuses.
+    """
+    return read(path, errors="replace")
 
 
 def write(path: Path, text: str, *, mode: int = 0o644, group: str | None = None) -> None:

@@ -103,4 +103,4 @@ def require_rights(layout: Layout, units: Units, *, command: str, can_try: bool 
 
 
 def _present(paths: Iterable[str]) -> dict[str, str | None]:
-    return {path: files.read(Path(path)) for path in paths}
+    return {path: files.read_ours(Path(path)) for path in paths}

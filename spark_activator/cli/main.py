@@ -69,12 +69,14 @@ def _run(arguments: argparse.Namespace) -> int:
             "sudo usermod -aG spark-activator USER, and log in again",
         ) from error
     except OSError as error:
-        if error.errno not in files.DISK_FULL:
-            raise
-        raise UserError(
-            os.strerror(error.errno).lower(),
-            hint="make room, see: df -h and spark-model disk",
-        ) from error
+        if error.errno in files.DISK_FULL:
+            raise UserError(
+                os.strerror(error.errno).lower(),
+                hint="make room, see: df -h and spark-model disk",
+            ) from error
+        if error.errno in files.UNUSABLE and error.filename is not None:
+            raise UserError(f"{error.filename}: {os.strerror(error.errno).lower()}") from error
+        raise
 
 
 def _parser() -> argparse.ArgumentParser:

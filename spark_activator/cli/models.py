@@ -14,7 +14,7 @@ from spark_activator.catalog import frozen
 from spark_activator.catalog.model import Model
 from spark_activator.cli import files
 from spark_activator.cli.units import Units
-from spark_activator.errors import FileProblems, UserError
+from spark_activator.errors import FileProblems, Problem, UserError
 from spark_activator.layout import Layout
 from spark_activator.runner import breaker, breaker_file, footprint, history
 from spark_activator.runner.footprint import Footprint
@@ -143,10 +143,16 @@ def load(layout: Layout, name: str) -> Model:
         FileProblems: It is broken.
         UnknownModel: There is none.
     """
-    text = files.read(layout.frozen(name))
+    file = layout.frozen(name)
+    try:
+        text = files.read_ours(file)
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise FileProblems([Problem(str(file), "", f"cannot be read: {error.strerror}")]) from error
     if text is None:
         raise UnknownModel(f"unknown model '{name}'", hint="see: spark-model list")
-    return frozen.load(text, file=str(layout.frozen(name)))
+    return frozen.load(text, file=str(file))
 
 
 def look_at_all(layout: Layout, units: Units) -> list[Situation]:
@@ -189,7 +195,7 @@ def look(layout: Layout, units: Units, name: str) -> Situation:
 
 def read_state(layout: Layout, name: str) -> State | None:
     """Read what the runner of *name* says; None where there is none, or nothing readable."""
-    text = files.read(layout.state_file(name))
+    text = files.read_ours(layout.state_file(name))
     try:
         return State.from_json(text) if text is not None else None
     except ValueError:
@@ -197,7 +203,7 @@ def read_state(layout: Layout, name: str) -> State | None:
 
 
 def _last_failure(layout: Layout, name: str) -> str:
-    text = files.read(layout.breaker(name))
+    text = files.read_ours(layout.breaker(name))
     try:
         record = breaker.from_json(text) if text is not None else breaker.Record()
     except ValueError:
@@ -215,7 +221,7 @@ def _footprint(layout: Layout, model: Model) -> Footprint | None:
 
 
 def _read_object(layout: Layout, name: str) -> dict[str, Any] | None:
-    text = files.read(layout.gpu / f"lease-{name}.json")
+    text = files.read_ours(layout.gpu / f"lease-{name}.json")
     try:
         body = json.loads(text) if text else None
     except ValueError:

@@ -175,7 +175,7 @@ class _Pull:
         path = self._layout.pulled(name)
         text = json.dumps(record, indent=2, sort_keys=True) + "\n"
         # Who pulls into a cache of their own need not be root, and what they got is there.
-        if record and files.may_write(path.parent) and files.read(path) != text:
+        if record and files.may_write(path.parent) and files.read_ours(path) != text:
             files.write(path, text)
 
 

@@ -50,7 +50,7 @@ def _settings(layout: Layout) -> HostSettings:
     except FileProblems:
         pass
     try:
-        return frozen.load_host(files.read(layout.frozen_host) or "{}")
+        return frozen.load_host(files.read_ours(layout.frozen_host) or "{}")
     except FileProblems:
         return HostSettings()
 

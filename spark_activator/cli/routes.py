@@ -33,13 +33,13 @@ def run(layout: Layout) -> int:
             print(f"<4>{name}: left out: {error.message}", file=sys.stderr)
     listening = {model.name for model in listed if (layout.markers / model.name).exists()}
     text = routes(listed, listening, _host(layout), _retired(layout))
-    if files.read(layout.routes_file) != text:
+    if files.read_ours(layout.routes_file) != text:
         files.write(layout.routes_file, text)
     return 0
 
 
 def _host(layout: Layout) -> HostSettings:
-    text = files.read(layout.frozen_host)
+    text = files.read_ours(layout.frozen_host)
     if text is None:
         return HostSettings()
     try:

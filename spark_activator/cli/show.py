@@ -86,7 +86,7 @@ def _here(layout: Layout, units: Units, model: Model, file: str) -> Iterator[str
 
 
 def _applied(layout: Layout, model: Model) -> str:
-    text = files.read(layout.frozen(model.name))
+    text = files.read_ours(layout.frozen(model.name))
     if text is None:
         return "no (run: sudo spark-model apply)"
     return "yes" if text == frozen.dump(model) else f"differs ({_see(model)})"
@@ -121,7 +121,7 @@ def _weights(layout: Layout, model: Model) -> Iterator[str]:
 def _pulled(layout: Layout, model: Model) -> Iterator[str]:
     """Say what the last pull got, whatever it recorded."""
     try:
-        record = json.loads(files.read(layout.pulled(model.name)) or "{}")
+        record = json.loads(files.read_ours(layout.pulled(model.name)) or "{}")
     except ValueError:
         record = {}
     if record:

@@ -206,7 +206,7 @@ def _listeners(layout: Layout, units: UnitsLike) -> Iterator[Listener]:
     yield Listener("nginx", ENDPOINT_PORT, there, ours, enabled=True, holder=other)
     for name in _names(layout.frozen("x").parent):
         with contextlib.suppress(OSError, FileProblems):
-            model = frozen.load(layout.frozen(name).read_text(), file=name)
+            model = frozen.load(layout.frozen(name).read_text(errors="replace"), file=name)
             there = tuple(sorted(taken.get(model.port, ())))
             # systemctl is asked only where somebody listens: it takes 10 ms a model.
             ours = bool(there) and units.listening(name)

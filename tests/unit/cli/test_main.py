@@ -163,6 +163,51 @@ def test_broken_frozen_model_is_left_out_of_the_routes(machine, capsys):
     assert list(json.loads(machine.layout.routes_file.read_text())["models"]) == ["a"]
 
 
+@pytest.mark.parametrize("broken", ["bytes", "loop", "directory"])
+def test_frozen_file_that_cannot_be_read_costs_only_itself(machine, capsys, broken):
+    machine.freeze("a")
+    (machine.layout.markers / "a").touch()
+    path = machine.layout.frozen("b")
+    if broken == "bytes":
+        path.write_bytes(b"\xff\xfe\x00")
+    elif broken == "loop":
+        path.symlink_to(path)
+    else:
+        path.mkdir()
+
+    for command in (("routes",), ("list",), ("status",), ("client", "aider"), ("disk",)):
+        assert machine.run(*command) == 0, command
+    machine.run("doctor")  # it has its opinion of the machine
+    assert list(json.loads(machine.layout.routes_file.read_text())["models"]) == ["a"]
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_apply_mends_a_frozen_file_that_is_no_text(machine):
+    machine.model_file("a")
+    assert machine.run("apply") == 0
+    path = machine.layout.frozen("a")
+    before = path.read_text()
+    path.write_bytes(b"\xff\xfe\x00")
+
+    assert machine.run("apply") == 0
+
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EROFS, errno.EIO]
+)
+def test_what_is_wrong_with_the_disk_is_a_sentence(machine, monkeypatch, capsys, number):
+    def names(layout):
+        raise OSError(number, os.strerror(number), "/a/path")
+
+    monkeypatch.setattr(models, "names", names)
+
+    assert machine.run("list") == 1
+
+    assert capsys.readouterr().err == f"spark-model: /a/path: {os.strerror(number).lower()}\n"
+
+
 @pytest.mark.parametrize("command", [("routes",), ("list",), ("status",), ("client", "aider")])
 def test_model_that_is_taken_away_meanwhile_is_in_no_list(machine, monkeypatch, out, command):
     machine.freeze("a")
