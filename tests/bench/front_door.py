@@ -42,8 +42,8 @@ MODELS = 60
 # Of the chat: what agents send has a system text, some turns, and few parameters.
 CHAT_BYTES, PICTURE_BYTES = 2_000, 20_000_000
 # Chats by one way before it is the next one's turn.  By one each, whoever is asked finds
-# the processor's caches taken by all the others: that costs 0.3 to 0.5 ms, more than
-# what is measured, and the more the longer a way was not asked.
+# the processor's caches taken by all the others: that costs 0.2 to 0.6 ms, more than
+# the rules do, and the more the longer a way was not asked.
 TURN = 50
 # Seconds that streams are read, alone and beside pictures.
 WATCHED = 4.0
