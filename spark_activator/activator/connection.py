@@ -180,11 +180,12 @@ class Connection:
         hold = self._hold = Hold(self._client, desk, self._voice(request.head), self._fields)
         while True:
             activation = await hold.wait()
+            directory = desk.upstreams / activation
             with desk.demand.serving(), self._served_by(activation):
-                await desk.intake.recount(request, desk.upstreams / activation)
+                await desk.intake.recount(request, directory)
                 self._decision = request.decision
                 try:
-                    upstream = await connect(desk.upstreams / activation)
+                    upstream = await connect(directory)
                 except EngineUnreachable as error:
                     if before is not None:
                         raise Refusal("engine_died", "the engine ended twice") from error

@@ -100,7 +100,7 @@ class Gate:
         # First, so that nobody without one learns anything else.
         caller = keys.admit(self._keys.value(), head, peer=peer, names=self._names)
         known = self._known()
-        known.check_host(head, local=hosts.is_local(peer))
+        known.check_host(head, peer)
         known.check_origin(head)
         return caller
 

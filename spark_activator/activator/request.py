@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from types import TracebackType
 from typing import Self
 
@@ -60,8 +59,7 @@ class Request:
         if content is None:
             return self.head, self._body, self._arrived
         # However it came, it is sent with a length, and nothing is to be waited for.
-        head = copy.copy(self.head)
-        head.length, head.wants_continue = content.size, False
+        head = self.head.with_length(content.size)
         if content.fd >= 0:
             return head, FileBody(content), b""
         return head, Sized(content.size), content.data

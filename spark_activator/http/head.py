@@ -28,9 +28,8 @@ _TARGET = re.compile(rb"/[\x21\x22\x24-\x7e]*")  # printable ASCII but '#'
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)")
 _HOST = re.compile(rb"(?:[0-9A-Za-z][0-9A-Za-z._-]*|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
 _LENGTH = re.compile(rb"[0-9]{1,15}")
-# What ends a line or a string for somebody, found before the head is complete:
-# who speaks TLS or sends LF alone would otherwise wait for an answer.
-_FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?=[^\n])|(?<!\r)\n")
+# What lines may have in them.
+_IN_LINES: Final = bytes([*b"\t", *range(0x20, 0x7F), *range(0x80, 0x100)])
 
 # Between this client and us; the engine gets its own.  Forwarding one of them
 # would let a client take part in our conversation with the engine.
@@ -113,18 +112,25 @@ class Head:
         """
         return next(iter(self.values(name)), None)
 
-    def for_upstream(self, *, length: int | None = None) -> bytes:
-        """Write the head that the engine gets: one request, then the connection ends.
+    def with_length(self, length: int) -> Head:
+        """Return this head for another body, of *length* bytes, for which nobody has to wait."""
+        return Head(
+            self.method,
+            self.target,
+            self.minor,
+            self.fields,
+            length=length,
+            wants_continue=False,
+            upgrade=self.upgrade,
+        )
 
-        Args:
-            length: Bytes of the body where that is another one than the client's.
-        """
+    def for_upstream(self) -> bytes:
+        """Write the head that the engine gets: one request, then the connection ends."""
         lines = self._first_lines(self.fields)
-        length = self.length if length is None else length
-        if length is None:
+        if self.length is None:
             lines.append(b"transfer-encoding: chunked")
-        elif length or self.method not in ("GET", "HEAD", "DELETE", "OPTIONS"):
-            lines.append(b"content-length: %d" % length)
+        elif self.length or self.method not in ("GET", "HEAD", "DELETE", "OPTIONS"):
+            lines.append(b"content-length: %d" % self.length)
         lines += [b"connection: close", b"", b""]
         return b"\r\n".join(lines)
 
@@ -150,13 +156,24 @@ def find_end(received: bytes | bytearray) -> int | None:
     head = received[: end + 4] if end >= 0 else received[:MAX_HEAD]
     if not head[:1].isalpha():
         raise Refusal("invalid_request", "the request does not begin with a method")
-    if _FORBIDDEN.search(head):
+    if _has_forbidden(head):
         raise Refusal("invalid_request", "the request head has a control character in it")
     if end >= 0:
         return end + 4
     if len(received) >= MAX_HEAD:
         raise Refusal("head_too_large", f"the request head has more than {MAX_HEAD} bytes")
     return None
+
+
+def _has_forbidden(head: bytes | bytearray) -> bool:
+    """Whether *head* has what ends a line or a string for somebody, but CRLF.
+
+    Found before the head is complete: who speaks TLS or sends LF alone would
+    otherwise wait for an answer.
+    """
+    # A CR at the very end may get its LF.
+    lines = head.removesuffix(b"\r").replace(b"\r\n", b"")
+    return bool(lines.translate(None, _IN_LINES))
 
 
 def parse(raw: bytes) -> Head:
@@ -167,7 +184,7 @@ def parse(raw: bytes) -> Head:
     """
     if len(raw) > MAX_HEAD:
         raise Refusal("head_too_large", f"the request head has more than {MAX_HEAD} bytes")
-    if not raw.endswith(b"\r\n\r\n") or _FORBIDDEN.search(raw):
+    if not raw.endswith(b"\r\n\r\n") or _has_forbidden(raw):
         raise _invalid("the request head has a control character in it")
     lines = raw[:-4].split(b"\r\n")
     method, target, minor = _request_line(lines[0])

@@ -73,13 +73,13 @@ class Hosts:
     names: frozenset[str] = frozenset()
     origins: frozenset[str] = frozenset()
 
-    def check_host(self, head: Head, *, local: bool) -> None:
+    def check_host(self, head: Head, peer: str) -> None:
         """Insist that we are asked by a name of ours.
 
         Args:
             head: The request's.
-            local: Whether it comes from this machine: then HTTP/1.0 may name
-                nobody, which no browser does.
+            peer: The address that it comes from.  From this machine HTTP/1.0 may
+                name nobody, which no browser does.
 
         Raises:
             Refusal: It is not ours.
@@ -93,7 +93,7 @@ class Hosts:
                     f"(if it should be one: sudo spark-model host add {name[:200]})",
                 )
             return
-        if not local:
+        if not is_local(peer):
             raise Refusal("invalid_host", "expected a Host field, as HTTP/1.1 has it")
 
     def check_origin(self, head: Head) -> None:

@@ -14,6 +14,9 @@ from typing import Any
 from node import CommandFailed, Node, Result
 
 CLIENT = "/root/client.py"
+OWN_MEMORY = "/root/own_memory.py"
+# Stands in for `/proc` where runners look how much memory there is.
+PROC = "/run/spark-test-proc"
 FRONT = "http://127.0.0.1:8009/v1/chat/completions"
 
 
@@ -64,6 +67,18 @@ class Stack:
     def __init__(self, node: Node) -> None:
         self.node = node
         node.put(Path(__file__).with_name("client.py"), CLIENT)
+        if node.exec(f"test -e {PROC}/meminfo", check=False).rc != 0:
+            self._have_memory_of_its_own()
+
+    def _have_memory_of_its_own(self) -> None:
+        """Have runners see what the node's engines take, and not what the machine's others do."""
+        self.node.put(Path(__file__).with_name("own_memory.py"), OWN_MEMORY)
+        for unit in ("spark-runner@", "spark-lease@"):
+            file = f"/run/systemd/system/{unit}.service.d/own-memory.conf"
+            self.node.write(file, f"[Service]\nEnvironment=SPARK_PROC={PROC}\n")
+        self.node.exec("systemctl daemon-reload")
+        self.node.exec(f"systemd-run --unit=spark-test-memory python3 {OWN_MEMORY} {PROC}")
+        self.node.wait(f"test -e {PROC}/meminfo")
 
     @contextmanager
     def enabled(self, *models: Demo) -> Iterator[None]:

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from stack import Demo, Stack, finish, wait_for_stream
+from stack import PROC, Demo, Stack, finish, wait_for_stream
 
 PHASES = (
     "queued", "memory", "container", "weights", "compile", "graphs", "warmup",
@@ -26,19 +26,18 @@ while :; do
         "$(spark-model status {NAME} --json | tr '\\n' ' ')"
 done >/root/phases.seen
 """
-# Really takes memory of the machine, until its standard input ends.
-HOLD = """exec python3 -c '
-import mmap, sys
-populate = 0x8000  # MAP_POPULATE of linux/mman.h: really there when the call returns
-taken = mmap.mmap(-1, {bytes}, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | populate)
-print("taken", flush=True)
-sys.stdin.read()
-'"""
+# Really takes memory, until its standard input ends.
+HOLD = """
+fallocate -l {bytes} /run/phases.held
+echo taken
+cat >/dev/null
+rm /run/phases.held
+"""
 
 
 @contextmanager
 def holding(stack: Stack, size: int) -> Iterator[None]:
-    """Take *size* bytes of the machine's memory for the duration of the block."""
+    """Take *size* bytes of the node's memory for the duration of the block."""
     command = ["docker", "exec", "-i", stack.node.name, "sh", "-c", HOLD.format(bytes=size)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -48,8 +47,8 @@ def holding(stack: Stack, size: int) -> Iterator[None]:
 
 
 def available(stack: Stack) -> tuple[int, int]:
-    """The machine's memory: in all and available, in bytes."""
-    text = stack.node.exec("cat /proc/meminfo").out
+    """The node's memory: in all and available, in bytes."""
+    text = stack.node.exec(f"cat {PROC}/meminfo").out
     found = dict(re.findall(r"^(MemTotal|MemAvailable):\s+(\d+)", text, re.MULTILINE))
     return int(found["MemTotal"]) * 1024, int(found["MemAvailable"]) * 1024
 

@@ -55,7 +55,7 @@ def check_media(fields: Fields, model: Model) -> None:
 def is_media(part: dict[str, Any]) -> bool:
     """Whether the part is a picture, a sound or a file, whose data is no text."""
     kind = part.get("type")
-    return (isinstance(kind, str) and kind in _MEDIA_TYPES) or any(name in part for name in _DATA)
+    return (isinstance(kind, str) and kind in _MEDIA_TYPES) or not _DATA.isdisjoint(part)
 
 
 def _check(value: object, path: str, model: Model) -> None:
@@ -74,7 +74,7 @@ def _check(value: object, path: str, model: Model) -> None:
     raise Refusal("unsupported_media", f"{path}: {what}")
 
 
-_DATA = ("image_url", "audio_url", "video_url", "input_audio")
+_DATA = frozenset({"image_url", "audio_url", "video_url", "input_audio"})
 _MEDIA_TYPES = frozenset(
     {*_DATA, *_FETCHED, *_VIDEO, *EMBEDS, "input_image", "input_file", "document"}
 )

@@ -15,8 +15,9 @@ _TEXTS = ("text", "input_text", "output_text")
 _SYSTEM = ("system", "developer")
 # What somebody says who has to say something: templates refuse two turns of one side.
 FILLERS: Final = {"user": "Continue.", "assistant": "OK."}
-# A turn that is part of a call of tools: nothing may come between, nothing be merged.
-_CALLS = ("tool_calls", "function_call")
+_SPEAKERS = frozenset({*_SYSTEM, *FILLERS})
+# Parts of a turn that is part of a call of tools.
+_OF_CALLS = ("tool_use", "tool_result")
 _BLANK = "\n\n"
 
 
@@ -90,8 +91,7 @@ def _is_plain(message: object) -> bool:
     """Whether it is a message, or another item, of which we know what to do with it."""
     if not isinstance(message, dict):
         return False
-    role = _role(message)
-    if role not in (*_SYSTEM, *FILLERS):
+    if _role(message) not in _SPEAKERS:
         return True
     return "content" in message and _is(message["content"])
 
@@ -165,7 +165,12 @@ def _merged(turns: list[_Message], chat: Chat) -> list[_Message]:
 
 
 def _mergeable(turn: _Message) -> bool:
-    return _role(turn) in FILLERS and not _calls(turn) and not _has_result(turn)
+    """Whether it is no part of a call of tools, where nothing may come between or be merged."""
+    if _role(turn) not in FILLERS or turn.get("tool_calls") or turn.get("function_call"):
+        return False
+    content = turn.get("content")
+    parts = content if isinstance(content, list) else []
+    return not any(isinstance(part, dict) and part.get("type") in _OF_CALLS for part in parts)
 
 
 def _rest(turn: _Message) -> _Message:
@@ -186,17 +191,3 @@ def _alternating(turns: list[_Message]) -> list[_Message]:
             last = role
         result.append(turn)
     return result
-
-
-def _calls(turn: _Message) -> bool:
-    return any(turn.get(key) for key in _CALLS) or _has(turn, ("tool_use",))
-
-
-def _has_result(turn: _Message) -> bool:
-    return _has(turn, ("tool_result",))
-
-
-def _has(turn: _Message, types: tuple[str, ...]) -> bool:
-    content = turn.get("content")
-    parts = content if isinstance(content, list) else []
-    return any(isinstance(part, dict) and part.get("type") in types for part in parts)

@@ -28,6 +28,11 @@ MOST_VALUES: Final = 1 << 20
 Fields = Mapping[str, Any]
 
 _SPACE = re.compile(r"[ \t\n\r]*")
+# The beginning of an object, with its end where it is empty; what is behind a key; what
+# is behind a value, where more follows a comma only.
+_OPENING = re.compile(r"[ \t\n\r]*\{[ \t\n\r]*(\})?")
+_COLON = re.compile(r"[ \t\n\r]*:[ \t\n\r]*")
+_NEXT = re.compile(r"[ \t\n\r]*(?:(,)[ \t\n\r]*|\})")
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _NOT_UTF8 = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
@@ -95,7 +100,7 @@ def read(body: bytes) -> Source:
         Refusal: It is none, or not a plain one: see docs/requests.md.
     """
     text = _decode(body)
-    if len(body) > MOST_VALUES and len(body) - len(body.translate(None, b",[{")) > MOST_VALUES:
+    if len(body) > MOST_VALUES and _count(body, b",[{") > MOST_VALUES:
         raise Refusal("body_too_large", f"the body has more than {MOST_VALUES} values")
     try:
         source = _scan(text)
@@ -106,7 +111,7 @@ def read(body: bytes) -> Source:
     except ValueError:
         _refuse(f"a number has more than {MOST_DIGITS} digits")
     # To look is cheap where there is little text, to go through it where there is much.
-    if len(text) > MOST_VALUES or text.count("[") + text.count("{") > MOST_LEVELS:
+    if len(text) > MOST_VALUES or _count(body, b"[{") > MOST_LEVELS:
         _check_levels(source.fields)
     if b"\\ud" in body or b"\\uD" in body:
         _check_surrogates(source.fields)
@@ -118,6 +123,10 @@ def dumps(value: object) -> str:
     parts: list[str] = []
     _write(value, parts.append)
     return "".join(parts)
+
+
+def _count(body: bytes, these: bytes) -> int:
+    return len(body) - len(body.translate(None, these))
 
 
 def _decode(body: bytes) -> str:
@@ -139,34 +148,39 @@ def _scan(text: str) -> Source:
     """Read the outermost object key by key, to know which text is whose."""
     fields: dict[str, Any] = {}
     spans: dict[str, tuple[int, int]] = {}
-    at = _skip(text, 0)
-    if not text[at : at + 1]:
-        _refuse("it is empty", "send an object")
-    if text[at] != "{":
-        _DECODER.raw_decode(text, at)  # says what else is wrong with it
-        _refuse("it is no object", 'send one, such as {"model": …}')
-    at = _skip(text, at + 1)
-    while text[at : at + 1] != "}" or fields:
-        if text[at : at + 1] != '"':
+    found = _OPENING.match(text)
+    if found is None:
+        _refuse_other(text)
+    at, more = found.end(), found[1] is None
+    while more:
+        if not text.startswith('"', at):
             raise json.JSONDecodeError("expecting a key in double quotes", text, at)
         key, at = _DECODER.raw_decode(text, at)
         if key in fields:
             _refuse_twice(key)
-        at = _skip(text, at)
-        if text[at : at + 1] != ":":
-            raise json.JSONDecodeError("expecting ':'", text, at)
-        start = _skip(text, at + 1)
+        start = _found(_COLON, text, at, "':'").end()
         fields[key], at = _DECODER.raw_decode(text, start)
         spans[key] = (start, at)
-        at = _skip(text, at)
-        if text[at : at + 1] == "}":
-            break
-        if text[at : at + 1] != ",":
-            raise json.JSONDecodeError("expecting ',' or '}'", text, at)
-        at = _skip(text, at + 1)
-    if _skip(text, at + 1) != len(text):
-        raise json.JSONDecodeError("more follows the object", text, at + 1)
+        found = _found(_NEXT, text, at, "',' or '}'")
+        at, more = found.end(), found[1] is not None
+    if _skip(text, at) != len(text):
+        raise json.JSONDecodeError("more follows the object", text, at)
     return Source(text, fields, spans)
+
+
+def _refuse_other(text: str) -> NoReturn:
+    at = _skip(text, 0)
+    if at == len(text):
+        _refuse("it is empty", "send an object")
+    _DECODER.raw_decode(text, at)  # says what else is wrong with it
+    _refuse("it is no object", 'send one, such as {"model": …}')
+
+
+def _found(pattern: re.Pattern[str], text: str, at: int, expected: str) -> re.Match[str]:
+    found = pattern.match(text, at)
+    if found is None:
+        raise json.JSONDecodeError(f"expecting {expected}", text, _skip(text, at))
+    return found
 
 
 def _skip(text: str, at: int) -> int:
@@ -232,6 +246,8 @@ def _write(value: object, put: Any) -> None:  # noqa: ANN401  # list.append has 
             _write(item, put)
             before = ", "
         put("]" if value else "[]")
+    elif type(value) is int:
+        put(str(value))  # as `json` does, which makes an encoder for each
     else:
         put(value.text if isinstance(value, Float) else json.dumps(value))
 

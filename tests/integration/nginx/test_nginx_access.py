@@ -432,10 +432,10 @@ def test_activators_decide_alike():
         with pytest.raises(Refusal):
             hosts.check_origin(head(Origin=origin))
     for host in OURS:
-        hosts.check_host(head(Host=host), local=True)
+        hosts.check_host(head(Host=host), "127.0.0.1")
     for host in FOREIGN:
         with pytest.raises(Refusal):
-            hosts.check_host(head(Host=host), local=True)
+            hosts.check_host(head(Host=host), "127.0.0.1")
     for broken in BROKEN:
         assert activators_keys.read_line(broken) is None
     assert activators_keys.read_line(line("all", "sk-all")) is not None

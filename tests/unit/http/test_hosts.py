@@ -40,7 +40,7 @@ def request(*lines: str, first: str = "GET /v1/models HTTP/1.1") -> Head:
     ],
 )
 def test_asked_by_a_name_of_ours(host: str) -> None:
-    KNOWN.check_host(request(f"Host: {host}"), local=False)
+    KNOWN.check_host(request(f"Host: {host}"), "192.0.2.1")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_asked_by_a_name_of_ours(host: str) -> None:
 )
 def test_asked_by_another_name(host: str) -> None:
     with pytest.raises(Refusal) as refused:
-        KNOWN.check_host(request(f"Host: {host}"), local=True)
+        KNOWN.check_host(request(f"Host: {host}"), "127.0.0.1")
 
     assert refused.value.code == "invalid_host"
     assert "sudo spark-model host add" in refused.value.message
@@ -74,7 +74,7 @@ def test_asked_by_another_name(host: str) -> None:
 def test_no_name_that_is_not_known_passes_but_addresses_and_localhost(name: str) -> None:
     passes = True
     try:
-        Hosts().check_host(request(f"Host: {name}"), local=False)
+        Hosts().check_host(request(f"Host: {name}"), "192.0.2.1")
     except Refusal:
         passes = False
 
@@ -88,9 +88,9 @@ def test_no_name_that_is_not_known_passes_but_addresses_and_localhost(name: str)
 def test_only_programs_of_this_machine_may_name_nobody() -> None:
     old = request(first="GET /v1/models HTTP/1.0")
 
-    KNOWN.check_host(old, local=True)
+    KNOWN.check_host(old, "127.0.0.1")
     with pytest.raises(Refusal, match="Host"):
-        KNOWN.check_host(old, local=False)
+        KNOWN.check_host(old, "192.0.2.1")
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_body_that_became_another_one_has_another_length() -> None:
     sized, chunked = request("Content-Length: 5"), request("Transfer-Encoding: chunked")
 
     for head in (sized, chunked):
-        lines = head.for_upstream(length=7).split(b"\r\n")
+        lines = head.with_length(7).for_upstream().split(b"\r\n")
         assert b"content-length: 7" in lines
         assert b"transfer-encoding: chunked" not in lines
         assert sum(line.startswith(b"content-length") for line in lines) == 1
