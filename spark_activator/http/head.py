@@ -12,6 +12,7 @@ is folded, one `Host`, one way to say how long the body is.
 from __future__ import annotations
 
 import re
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Final
 
 from spark_activator.errors import Refusal
@@ -61,6 +62,7 @@ _NEVER_NAMED = (
 _DISGUISED = frozenset({b"content_length", b"transfer_encoding"})
 
 
+@dataclass(slots=True, eq=False)
 class Head:
     """A request's head that means one thing only; made by `parse`.
 
@@ -75,21 +77,14 @@ class Head:
             where it would not.
     """
 
-    __slots__ = ("fields", "length", "method", "minor", "target", "upgrade", "wants_continue")
-
-    def __init__(
-        self,
-        method: str,
-        target: str,
-        minor: int,
-        fields: tuple[tuple[bytes, bytes], ...],
-        *,
-        length: int | None,
-        wants_continue: bool,
-        upgrade: bytes,
-    ) -> None:
-        self.method, self.target, self.minor, self.fields = method, target, minor, fields
-        self.length, self.wants_continue, self.upgrade = length, wants_continue, upgrade
+    method: str
+    target: str
+    minor: int
+    fields: tuple[tuple[bytes, bytes], ...]
+    _: KW_ONLY
+    length: int | None
+    wants_continue: bool
+    upgrade: bytes
 
     @property
     def path(self) -> str:
@@ -114,15 +109,7 @@ class Head:
 
     def with_length(self, length: int) -> Head:
         """Return this head for another body, of *length* bytes, for which nobody has to wait."""
-        return Head(
-            self.method,
-            self.target,
-            self.minor,
-            self.fields,
-            length=length,
-            wants_continue=False,
-            upgrade=self.upgrade,
-        )
+        return replace(self, length=length, wants_continue=False)
 
     def for_upstream(self) -> bytes:
         """Write the head that the engine gets: one request, then the connection ends."""

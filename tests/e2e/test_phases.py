@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 from stack import PROC, Demo, Stack, finish, wait_for_stream
 
+from spark_activator.runner.memory_values import parse_meminfo
+
 PHASES = (
     "queued", "memory", "container", "weights", "compile", "graphs", "warmup",
     "ready", "draining", "stopping", "reclaiming",
@@ -48,9 +50,7 @@ def holding(stack: Stack, size: int) -> Iterator[None]:
 
 def available(stack: Stack) -> tuple[int, int]:
     """The node's memory: in all and available, in bytes."""
-    text = stack.node.exec(f"cat {PROC}/meminfo").out
-    found = dict(re.findall(r"^(MemTotal|MemAvailable):\s+(\d+)", text, re.MULTILINE))
-    return int(found["MemTotal"]) * 1024, int(found["MemAvailable"]) * 1024
+    return parse_meminfo(stack.node.exec(f"cat {PROC}/meminfo").out)[:2]
 
 
 def test_status_names_each_phase_and_what_is_waited_for(stack: Stack) -> None:

@@ -21,7 +21,7 @@ from spark_activator.catalog.host import HostSettings
 from spark_activator.catalog.model import Timeouts
 from spark_activator.protocol import Busy, Bye, Failed, Ready
 from spark_activator.runner.lock import Lock
-from spark_activator.runner.memory_values import GIB
+from spark_activator.runner.memory_values import GIB, parse_meminfo
 
 # What the plan allows is not what these tests are about.
 AMPLE = HostSettings(budget=64 * GIB)
@@ -30,11 +30,7 @@ pytestmark = pytest.mark.slow
 
 def available(proc: Path) -> int:
     """Return the bytes of memory that a `/proc` says are there."""
-    for line in (proc / "meminfo").read_text().splitlines():
-        name, _, size = line.partition(":")
-        if name == "MemAvailable":
-            return int(size.split()[0]) * 1024
-    raise AssertionError("no MemAvailable")
+    return parse_meminfo((proc / "meminfo").read_text())[1]
 
 
 @pytest.fixture
@@ -94,7 +90,6 @@ def no_neighbours(world: World, *kept: Path) -> Iterator[FakeProc]:
         while not over.wait(0.02):
             world.memory.available(TOTAL - taken())
 
-    world.layout = replace(world.layout, proc=world.memory.root)
     follower = threading.Thread(target=follow)
     follower.start()
     try:
