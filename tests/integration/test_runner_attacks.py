@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -157,16 +158,38 @@ def test_runner_that_comes_back_while_docker_is_away_keeps_the_engine(
 
 
 @pytest.mark.slow
+def put_in_place(path: Path, what: Path) -> None:
+    """Rename *what* to *path*, where the runner makes a directory anew whenever it looks."""
+    while True:
+        try:
+            what.rename(path)
+        except OSError as error:
+            if error.errno not in (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY):
+                raise
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink() if path.is_file() else shutil.rmtree(path)
+        else:
+            return
+
+
+@contextlib.contextmanager
+def broken_leases(world: World) -> Iterator[None]:
+    """Have a file where the directory of leases was, which comes back as it was."""
+    file = world.root / "in-its-place"
+    file.write_text("not a directory")
+    aside = world.root / "aside"
+    world.layout.gpu.rename(aside)
+    put_in_place(world.layout.gpu, file)
+    yield
+    put_in_place(world.layout.gpu, aside)
+
+
 def test_directory_of_leases_that_breaks_does_not_end_a_model_that_serves(world: World) -> None:
     unit = world.runner(process_model("a"))
     activator, activation = ready(world, "a")
-    world.layout.gpu.rename(world.root / "aside")
-    world.layout.gpu.write_text("not a directory")
-    time.sleep(3)  # noqa: TID251  # it has looked at the plan by now
-
-    assert world.state("a")["phase"] == "ready"
-    world.layout.gpu.unlink()
-    (world.root / "aside").rename(world.layout.gpu)
+    with broken_leases(world):
+        until(lambda: "Failed to look who waits" in unit.log.read_text())
+        assert world.state("a")["phase"] == "ready"
     assert ready(world, "a")[1] == activation
     assert unit.exits == []
     activator.close()
@@ -203,31 +226,15 @@ def test_reaper_of_a_process_engine_needs_no_docker(world: World) -> None:
     assert done.returncode == 0
 
 
-def in_its_place(directory: Path, text: str) -> None:
-    """Put a file where a directory was, which the runner makes anew when it looks."""
-    file = directory.with_name("in-its-place")
-    file.write_text(text)
-    while True:
-        try:
-            file.rename(directory)
-        except IsADirectoryError:
-            shutil.rmtree(directory)
-        else:
-            return
-
-
 @pytest.mark.slow
 def test_plan_that_is_held_at_the_start_does_not_lose_what_was_stored(world: World) -> None:
     # The directory is broken while the runner comes back, and mended later.
     unit = world.runner(process_model("a"))
     activator, activation = ready(world, "a")
-    world.layout.gpu.rename(world.root / "aside")
-    in_its_place(world.layout.gpu, "not a directory")
-    unit.kill()
-    assert activator.hear() is None
-    assert Activator(world, "a").wait(Failed).code == "state_unwritable"
-    world.layout.gpu.unlink()
-    (world.root / "aside").rename(world.layout.gpu)
+    with broken_leases(world):
+        unit.kill()
+        assert activator.hear() is None
+        assert Activator(world, "a").wait(Failed).code == "state_unwritable"
 
     assert ready(world, "a")[1] == activation
 
