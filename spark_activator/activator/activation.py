@@ -38,6 +38,7 @@ from spark_activator.activator.guests import Guests
 from spark_activator.activator.idle import IdleClock
 from spark_activator.activator.listeners import Listeners
 from spark_activator.activator.presence import Presence
+from spark_activator.activator.reach import Engines
 from spark_activator.activator.relay import Relay, RelayError
 from spark_activator.activator.stall import end_stalled
 from spark_activator.activator.wire import ClientGone, Wire
@@ -95,11 +96,12 @@ class Activation:
             self._name, self._layout, self._clock, self._note_change, self._most_served
         )
         presence = Presence()
+        engines = Engines(self._layout.upstream(self._name))
         try:
             async with Relay() as relay, trio.open_nursery() as nursery:
                 self._desk = Desk(
                     self._model,
-                    self._layout.upstream(self._name),
+                    engines,
                     clock=self._clock,
                     demand=self._demand,
                     presence=presence,
@@ -121,6 +123,7 @@ class Activation:
             self._fail(error)
         finally:
             presence.close()
+            engines.close()
             self._listeners.close()
         counts = self._desk.counts
         logger.info("%s", fact("leaves", requests=counts.requests, ended=counts.ended))

@@ -20,7 +20,7 @@ from spark_activator.activator.endings import Ended, Outcome
 from spark_activator.activator.exchange import Exchange
 from spark_activator.activator.hold import Hold
 from spark_activator.activator.opened import Opened
-from spark_activator.activator.reach import EngineUnreachable, connect
+from spark_activator.activator.reach import EngineUnreachable
 from spark_activator.activator.relay import RelayError
 from spark_activator.activator.request import Request
 from spark_activator.activator.upgrade import Upgrade
@@ -180,12 +180,11 @@ class Connection:
         hold = self._hold = Hold(self._client, desk, self._voice(request.head), self._fields)
         while True:
             activation = await hold.wait()
-            directory = desk.upstreams / activation
             with desk.demand.serving(), self._served_by(activation):
-                await desk.intake.recount(request, directory)
+                await desk.intake.recount(request, desk.engines, activation)
                 self._decision = request.decision
                 try:
-                    upstream = await connect(directory)
+                    upstream = await desk.engines.connect(activation)
                 except EngineUnreachable as error:
                     if before is not None:
                         raise Refusal("engine_died", "the engine ended twice") from error

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import logging
 import re
-from pathlib import Path
 from typing import Final
 
 import trio
 
-from spark_activator.activator.reach import EngineUnreachable, connect
+from spark_activator.activator.reach import Engines, EngineUnreachable
 from spark_activator.activator.request import Request
 from spark_activator.activator.wire import Gone, Wire
 from spark_activator.errors import Refusal
@@ -35,12 +34,13 @@ _PATHS: Final = {
 _COUNT = re.compile(rb'[{,]\s*"(?:count|input_tokens)"\s*:\s*([0-9]{1,9})\s*[,}]')
 
 
-async def count(request: Request, directory: Path) -> int | None:
+async def count(request: Request, engines: Engines, activation: str) -> int | None:
     """Return how many tokens the prompt of *request* has, or None where that cannot be had.
 
     Args:
         request: Its body is read, and not used up.
-        directory: That of the engine's activation.
+        engines: Know how to reach it.
+        activation: Whose engine is asked.
     """
     path = _PATHS.get(endpoint(request.head.path))
     if path is None or request.content is None:
@@ -48,7 +48,7 @@ async def count(request: Request, directory: Path) -> int | None:
     counted = None
     with trio.move_on_after(LIMIT):
         try:
-            with await connect(directory) as engine:
+            with await engines.connect(activation) as engine:
                 counted = await _ask(engine, path, request)
         except (EngineUnreachable, Gone, Refusal) as error:
             logger.debug("Failed to have a prompt's tokens counted, ignoring: %s", error)

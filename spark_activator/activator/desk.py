@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import urllib.parse
-from pathlib import Path
 
 import trio
 
@@ -13,6 +12,7 @@ from spark_activator.activator.idle import IdleClock
 from spark_activator.activator.intake import Intake
 from spark_activator.activator.opened import Herald
 from spark_activator.activator.presence import Presence
+from spark_activator.activator.reach import Engines
 from spark_activator.activator.relay import Relay
 from spark_activator.activator.words import phase, sentence, situation
 from spark_activator.catalog.model import Model
@@ -72,13 +72,13 @@ class Desk:
     Attributes:
         broken: Why nothing can be served, or None.
         model: What is served; None where *broken* says why not.
-        upstreams: Holds one directory an activation.
+        engines: Know how to reach the model's engine.
     """
 
     def __init__(
         self,
         model: Model | Refusal,
-        upstreams: Path,
+        engines: Engines,
         *,
         clock: IdleClock,
         demand: Demand,
@@ -88,7 +88,7 @@ class Desk:
     ) -> None:
         self.model = None if isinstance(model, Refusal) else model
         self.broken = model if isinstance(model, Refusal) else None
-        self.upstreams = upstreams
+        self.engines = engines
         self._clock = clock
         self.demand = demand
         self.presence = presence

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from pathlib import Path
 
 import trio
 
 from spark_activator.activator.bodies import Bodies, Content
 from spark_activator.activator.counting import count
 from spark_activator.activator.policy_process import PolicyProcess
+from spark_activator.activator.reach import Engines
 from spark_activator.activator.request import Request
 from spark_activator.activator.wire import ClientGone, Wire
 from spark_activator.catalog.model import Model
@@ -70,8 +70,8 @@ class Intake:
         _note(decision, content)
         return Request(head, body, b"", content=content, decision=decision)
 
-    async def recount(self, request: Request, directory: Path) -> None:
-        """Have the engine of *directory* count the prompt, where the estimate is near the limit.
+    async def recount(self, request: Request, engines: Engines, activation: str) -> None:
+        """Have the engine of *activation* count the prompt, where the estimate is near the limit.
 
         Raises:
             Refusal: The limit could not be set anew.
@@ -79,7 +79,7 @@ class Intake:
         decision, content = request.decision, request.content
         if decision is None or decision.clamp is None or not decision.clamp.near:
             return
-        counted = await count(request, directory)
+        counted = await count(request, engines, activation)
         if counted is None:
             return
         assert self._process is not None

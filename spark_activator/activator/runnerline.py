@@ -49,7 +49,8 @@ class RunnerLine:
         deadline = trio.current_time() + CONNECT_LIMIT
         while True:
             try:
-                sock = await unixsocket.connect(path.parent, path.name, limit=CONNECT_LIMIT)
+                with unixsocket.find(path.parent, path.name) as found:
+                    sock = await found.connect_within(CONNECT_LIMIT)
             except OSError:
                 if trio.current_time() >= deadline:
                     raise

@@ -12,27 +12,81 @@ import os
 import socket
 import stat
 from pathlib import Path
+from typing import Self
 
 import trio
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_STREAM = socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
 
 # Between two tries while the backlog is full (a unix socket says EAGAIN then, it
 # does not wait): an engine under a burst accepts some hundred in that time.
 FULL_PAUSE = 0.01
 
 
-async def connect(directory: Path, name: str, *, limit: float) -> socket.socket:
-    """Connect to the socket *name* in *directory*; both are no links.
+class Found:
+    """A socket in the file system: this one and no other, whatever its path leads to later.
 
-    Args:
-        directory: Where it is.
-        name: A file name.
-        limit: How long to try again while its backlog is full.
+    A context manager, which closes it.  Made by `find`.
+    """
+
+    def __init__(self, fd: int, status: os.stat_result, where: Path) -> None:
+        self._fd, self._status, self._where = fd, status, where
+        self._path = f"/proc/self/fd/{fd}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def is_there(self) -> bool:
+        """Whether it still lies where it was found, and nothing else."""
+        try:
+            return os.path.samestat(os.lstat(self._where), self._status)
+        except OSError:
+            return False
+
+    def connect(self) -> socket.socket:
+        """Connect to it, without waiting.
+
+        Raises:
+            OSError: Nobody listens there; BlockingIOError: its backlog is full.
+        """
+        sock = socket.socket(socket.AF_UNIX, _STREAM)
+        try:
+            sock.connect(self._path)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    async def connect_within(self, limit: float) -> socket.socket:
+        """Connect to it; try again for *limit* seconds while its backlog is full.
+
+        Raises:
+            OSError: Nobody listens there; BlockingIOError: the backlog stayed full.
+        """
+        deadline = trio.current_time() + limit
+        while True:
+            try:
+                return self.connect()
+            except BlockingIOError:
+                if trio.current_time() >= deadline:
+                    raise
+            await trio.sleep(FULL_PAUSE)
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._fd)
+
+
+def find(directory: Path, name: str) -> Found:
+    """Find the socket *name* in *directory*; both are no links.
 
     Raises:
-        OSError: Nobody listens there; BlockingIOError: the backlog stayed full.
+        OSError: There is none.
     """
     directory_fd = os.open(directory, _DIRECTORY)
     try:
@@ -40,26 +94,10 @@ async def connect(directory: Path, name: str, *, limit: float) -> socket.socket:
     finally:
         os.close(directory_fd)
     try:
-        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        status = os.fstat(fd)
+        if not stat.S_ISSOCK(status.st_mode):
             raise ConnectionRefusedError(f"'{name}' in '{directory}' is no socket")
-        return await _connect(f"/proc/self/fd/{fd}", trio.current_time() + limit)
-    finally:
-        os.close(fd)
-
-
-async def _connect(path: str, deadline: float) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        sock.setblocking(False)  # noqa: FBT003  # takes it by position only
-        while True:
-            try:
-                sock.connect(path)
-            except BlockingIOError:
-                if trio.current_time() >= deadline:
-                    raise
-                await trio.sleep(FULL_PAUSE)
-            else:
-                return sock
     except BaseException:
-        sock.close()
+        os.close(fd)
         raise
+    return Found(fd, status, directory / name)
