@@ -87,6 +87,7 @@ class Exchange:
             Cut: The engine broke its answer off, and so did we.
             Refusal: The request or the answer was not HTTP, and nothing was answered.
         """
+        rest = self._begin()
         with trio.CancelScope() as scope:
 
             def leave() -> None:
@@ -96,7 +97,7 @@ class Exchange:
             with presence.watch(
                 self._client.sock, on_half_close=self._pass_half_close, on_gone=leave
             ):
-                going_on = await self._until_head()
+                going_on = await self._until_head(rest)
         if self._client_gone:
             raise ClientGone
         if going_on:
@@ -113,13 +114,25 @@ class Exchange:
             if relayed.ended == "client":
                 raise ClientGone
 
-    async def _until_head(self) -> bool:
-        """Send the request and the answer's head; return whether more of the answer comes."""
+    def _begin(self) -> bytes:
+        """Send what can be sent at once, mostly all: the engine works while we go on.
+
+        Returns:
+            What is left of the head, and of the body that is here.
+        """
         first = self._head.for_upstream() + self._body.feed(self._arrived)
         try:
-            await self._upstream.send_all(first)
+            return first[self._upstream.send_some(first) :]
         except UpstreamGone:
             self._body_over = True  # it may have answered all the same
+            return b""
+
+    async def _until_head(self, rest: bytes) -> bool:
+        """Send *rest* of the request; return whether more comes behind the answer's head."""
+        try:
+            await self._upstream.send_all(rest)
+        except UpstreamGone:
+            self._body_over = True  # as in `_begin`
         self._body_over |= self._body.complete
         if self._body_over:
             return await self._answer()
