@@ -12,7 +12,7 @@ is folded, one `Host`, one way to say how long the body is.
 from __future__ import annotations
 
 import re
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
 from spark_activator.errors import Refusal
@@ -60,6 +60,11 @@ _NEVER_NAMED = (
 )
 # Servers that hand fields on as variables (CGI, WSGI) read '_' as '-'.
 _DISGUISED = frozenset({b"content_length", b"transfer_encoding"})
+# These two say how long the body is on its way here.
+_OF_THIS_HOP = HOP_BY_HOP | {b"content-length", b"transfer-encoding"}
+
+# All values of each field, by its name in lower case.
+_Named = dict[bytes, list[bytes]]
 
 
 @dataclass(slots=True, eq=False)
@@ -70,6 +75,7 @@ class Head:
         method: Upper case, one of `METHODS`.
         target: Path and query as they were sent.
         minor: 0 or 1, of HTTP/1.x.
+        path: The target without its query.
         fields: Lower-case names and values, in order, those of this hop left out.
         length: Bytes of the body; None when it is chunked.
         wants_continue: Whether the client waits for `100 Continue`.
@@ -85,11 +91,11 @@ class Head:
     length: int | None
     wants_continue: bool
     upgrade: bytes
+    path: str = field(init=False)
 
-    @property
-    def path(self) -> str:
-        """The target without its query."""
-        return self.target.partition("?")[0]
+    def __post_init__(self) -> None:
+        """Derive the path, which all who decide about a request look at."""
+        self.path = self.target.partition("?")[0]
 
     @property
     def chunked(self) -> bool:
@@ -109,7 +115,11 @@ class Head:
 
     def with_length(self, length: int) -> Head:
         """Return this head for another body, of *length* bytes, for which nobody has to wait."""
-        return replace(self, length=length, wants_continue=False)
+        # `replace` finds out each time which attributes there are, and takes ten times as long.
+        return Head(
+            self.method, self.target, self.minor, self.fields,
+            length=length, wants_continue=False, upgrade=self.upgrade,
+        )  # fmt: skip
 
     def for_upstream(self) -> bytes:
         """Write the head that the engine gets: one request, then the connection ends."""
@@ -129,7 +139,7 @@ class Head:
 
     def _first_lines(self, fields: tuple[tuple[bytes, bytes], ...]) -> list[bytes]:
         line = f"{self.method} {self.target} HTTP/1.{self.minor}".encode()
-        passed = [field for field in fields if field[0] not in KEY_FIELDS]
+        passed = [each for each in fields if each[0] not in KEY_FIELDS]
         return [line, *(name + b": " + value for name, value in passed)]
 
 
@@ -178,17 +188,22 @@ def parse(raw: bytes) -> Head:
     if len(lines) - 1 > MAX_FIELDS:
         raise Refusal("head_too_large", f"the request head has more than {MAX_FIELDS} fields")
     fields = [_field(line) for line in lines[1:]]
-    _check_host([value for name, value in fields if name == b"host"], minor)
-    _check_once([name for name, _ in fields])
-    length = _body_length(fields, minor)
+    named: _Named = {}
+    for name, value in fields:
+        named.setdefault(name, []).append(value)
+    _check_host(named.get(b"host", []), minor)
+    _check_once(named)
+    length = _body_length(named, minor)
+    options = _options(named)
+    dropped = _OF_THIS_HOP | (options - _NEVER_NAMED)
     return Head(
         method,
         target,
         minor,
-        tuple(_end_to_end(fields)),
+        tuple([each for each in fields if each[0] not in dropped]),
         length=length,
-        wants_continue=_wants_continue(fields, minor),
-        upgrade=_upgrade(fields, minor),
+        wants_continue=_wants_continue(named, minor),
+        upgrade=_upgrade(named, options, minor),
     )
 
 
@@ -233,17 +248,17 @@ def _check_host(hosts: list[bytes], minor: int) -> None:
         raise _invalid("expected 'name' or 'name:port' as Host")
 
 
-def _check_once(names: list[bytes]) -> None:
-    for name in _ONCE.intersection(names):
-        if names.count(name) > 1:
-            raise _invalid(f"expected one {name.decode()}, got {names.count(name)}")
-    if not _DISGUISED.isdisjoint(names):
+def _check_once(named: _Named) -> None:
+    for name in _ONCE.intersection(named):
+        if len(named[name]) > 1:
+            raise _invalid(f"expected one {name.decode()}, got {len(named[name])}")
+    if not _DISGUISED.isdisjoint(named):
         raise _invalid("a field that says how long the body is has '_' for '-' in its name")
 
 
-def _body_length(fields: list[tuple[bytes, bytes]], minor: int) -> int | None:
-    lengths = [value for name, value in fields if name == b"content-length"]
-    codings = [value for name, value in fields if name == b"transfer-encoding"]
+def _body_length(named: _Named, minor: int) -> int | None:
+    lengths = named.get(b"content-length", [])
+    codings = named.get(b"transfer-encoding", [])
     if not codings:
         if not lengths:
             return 0
@@ -259,31 +274,24 @@ def _body_length(fields: list[tuple[bytes, bytes]], minor: int) -> int | None:
     return None
 
 
-def _wants_continue(fields: list[tuple[bytes, bytes]], minor: int) -> bool:
-    expectations = [value.lower() for name, value in fields if name == b"expect"]
+def _wants_continue(named: _Named, minor: int) -> bool:
+    expectations = named.get(b"expect", [])
     if not expectations or minor == 0:
         return False
-    if expectations != [b"100-continue"]:
+    if [value.lower() for value in expectations] != [b"100-continue"]:
         raise Refusal("expectation_failed", "expected '100-continue' as the only Expect")
     return True
 
 
-def _upgrade(fields: list[tuple[bytes, bytes]], minor: int) -> bytes:
+def _upgrade(named: _Named, options: set[bytes], minor: int) -> bytes:
     """Say what the client would like to speak: one protocol that `Connection` names, too."""
-    protocols = [value.lower() for name, value in fields if name == b"upgrade"]
-    if minor == 0 or len(protocols) != 1 or b"upgrade" not in _options(fields):
+    protocols = named.get(b"upgrade", [])
+    if minor == 0 or len(protocols) != 1 or b"upgrade" not in options:
         return b""
-    return protocols[0]
+    return protocols[0].lower()
 
 
-def _options(fields: list[tuple[bytes, bytes]]) -> set[bytes]:
+def _options(named: _Named) -> set[bytes]:
     """What `Connection` names, in lower case."""
-    lists = [value.split(b",") for name, value in fields if name == b"connection"]
+    lists = [value.split(b",") for value in named.get(b"connection", [])]
     return {option.strip(b" \t").lower() for options in lists for option in options}
-
-
-def _end_to_end(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Leave out what is for this hop: the known ones, and what `Connection` names."""
-    dropped = HOP_BY_HOP | {b"content-length", b"transfer-encoding"}
-    dropped |= _options(fields) - _NEVER_NAMED
-    return [(name, value) for name, value in fields if name not in dropped]
