@@ -89,8 +89,10 @@ def estimate(fields: Fields, source: Source) -> int:
     """Estimate the tokens of the prompt."""
     total = REQUEST
     for name in _TEXTS:
-        total += _tokens(fields.get(name))
-        if isinstance(fields.get(name), list) and name in ("messages", "input"):
+        if name not in fields:
+            continue
+        total += _tokens(fields[name])
+        if isinstance(fields[name], list) and name in ("messages", "input"):
             total += MESSAGE * len(fields[name])
     for name in _SCHEMAS:
         if fields.get(name):

@@ -54,9 +54,11 @@ def check(fields: Fields, source: Source, endpoint: Endpoint, model: Model, own:
             _refuse(key, f"not served, unless the model's file has it in {ALLOW}")
     _check_arguments(asked.get(KWARGS), allowed, own)
     for key in _CHOICES:
-        _check_most(asked.get(key), key, model.requests.most_choices)
+        if key in asked:
+            _check_most(asked[key], key, model.requests.most_choices)
     for key in _LOGPROBS:
-        _check_most(asked.get(key), key, MOST_LOGPROBS)
+        if key in asked:
+            _check_most(asked[key], key, MOST_LOGPROBS)
     if endpoint in CHATS:
         key = CHATS[endpoint].messages
         if isinstance(asked.get(key), list) and len(asked[key]) > MOST_MESSAGES:

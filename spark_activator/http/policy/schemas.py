@@ -48,6 +48,9 @@ _GUIDED = {
 _STRUCTURED = (
     "json", "regex", "grammar", "choice", "whitespace_pattern", "structural_tag",
 )  # fmt: skip
+_FORMATS = (("response_format",), ("text", "format"), ("output_config", "format"))
+# Most requests have no field with a grammar in it: one look tells.
+_WITH_GRAMMARS = frozenset({*_GUIDED, "structured_outputs", *(path[0] for path in _FORMATS)})
 
 
 def check_tools(fields: Fields) -> None:
@@ -74,13 +77,15 @@ def check_grammars(fields: Fields, source: Source) -> None:
     Raises:
         Refusal: It is larger than what is served.
     """
+    if _WITH_GRAMMARS.isdisjoint(fields):
+        return
     for key, kind in _GUIDED.items():
         _check_grammar(fields.get(key), kind, key)
     structured = fields.get("structured_outputs")
     if isinstance(structured, dict):
         for kind in _STRUCTURED:
             _check_grammar(structured.get(kind), kind, f"structured_outputs.{kind}")
-    for path in (("response_format",), ("text", "format"), ("output_config", "format")):
+    for path in _FORMATS:
         value: Any = fields
         for key in path:
             value = value.get(key) if isinstance(value, dict) else None
