@@ -151,24 +151,33 @@ class Connection:
     async def _read_head(self) -> bytes:
         """Set the head, if one came; return what came behind it."""
         received = bytearray()
+        # No more than a head may have: the rest waits in the kernel, so that a
+        # thousand who are held cost no memory here.
+        data = self._client.receive_now(heads.MAX_HEAD)
+        if data is not None and (rest := self._add(data, received)) is not None:
+            return rest  # mostly it was all there before its client was accepted
         with trio.move_on_after(HEAD_LIMIT):
             while True:
-                # No more than a head may have: the rest waits in the kernel, so that
-                # a thousand who are held cost no memory here.
                 data = await self._client.receive(heads.MAX_HEAD)
-                if not data:
-                    if received:
-                        raise ClientGone
-                    return b""
-                self._spoke(self._client)
-                received += data
-                end = heads.find_end(received)
-                if end is not None:
-                    self._head = heads.parse(bytes(received[:end]))
-                    return bytes(received[end:])
+                if (rest := self._add(data, received)) is not None:
+                    return rest
         if received:
             raise Refusal("request_timeout", f"the request head took over {HEAD_LIMIT:.0f} s")
         return b""
+
+    def _add(self, data: bytes, received: bytearray) -> bytes | None:
+        """Add *data* to what was *received*; once it ends the head, return what is behind it."""
+        if not data:
+            if received:
+                raise ClientGone
+            return b""
+        self._spoke(self._client)
+        received += data
+        end = heads.find_end(received)
+        if end is None:
+            return None
+        self._head = heads.parse(bytes(received[:end]))
+        return bytes(received[end:])
 
     async def _have_answered(self, request: Request) -> None:
         """Hold the request until the engine is there, and forward it.

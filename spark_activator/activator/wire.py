@@ -55,13 +55,22 @@ class Wire:
         Raises:
             Gone: The connection broke.
         """
-        while True:
-            try:
-                return self.sock.recv(limit)
-            except BlockingIOError:
-                await trio.lowlevel.wait_readable(self.sock)
-            except OSError as error:
-                raise self._gone from error
+        while (data := self.receive_now(limit)) is None:
+            await trio.lowlevel.wait_readable(self.sock)
+        return data
+
+    def receive_now(self, limit: int = PIECE) -> bytes | None:
+        """Return what `receive` would, or None where it would wait.
+
+        Raises:
+            Gone: The connection broke.
+        """
+        try:
+            return self.sock.recv(limit)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise self._gone from error
 
     async def send_all(self, data: bytes) -> None:
         """Hand all of *data* to the kernel.
