@@ -163,26 +163,31 @@ class Activation:
     async def _accept(self, connections: trio.Nursery) -> None:
         """Accept clients until the exit rule or a signal says that it is enough."""
         while not self._leaving:
+            # One scope for many clients.  Who comes moves the moment only back: at an
+            # earlier one it is seen that it was too early.
             with trio.CancelScope(deadline=self._leave_at) as self._accepting:
-                await self._listeners.wait()
-            try:
-                nothing_waits = self._accept_waiting(connections)
-            except OSError as error:
-                if error.errno in NO_LISTENER:
-                    raise
-                logger.warning("Failed to accept a client, trying again: %s", error)
-                await trio.sleep(SHORT_PAUSE)
-                continue
+                while True:
+                    await self._listeners.wait()
+                    await self._accept_waiting(connections)
+            # True comes without a wait, see the exit rule.
+            nothing_waits = await self._accept_waiting(connections)
             if nothing_waits and trio.current_time() >= self._leave_at and self._guests.hang_up():
                 return
 
-    def _accept_waiting(self, connections: trio.Nursery) -> bool:
-        """Accept who waits; True when nobody is left waiting."""
+    async def _accept_waiting(self, connections: trio.Nursery) -> bool:
+        """Accept who waits; True when nobody is left waiting, and then at once."""
         if self._leaving:
             return False
         nothing_waits = True
-        for listener in self._listeners.each:
-            nothing_waits &= self._accept_from(listener, connections)
+        try:
+            for listener in self._listeners.each:
+                nothing_waits &= self._accept_from(listener, connections)
+        except OSError as error:
+            if error.errno in NO_LISTENER:
+                raise
+            logger.warning("Failed to accept a client, trying again: %s", error)
+            await trio.sleep(SHORT_PAUSE)
+            return False
         return nothing_waits
 
     def _accept_from(self, listener: socket.socket, connections: trio.Nursery) -> bool:
