@@ -44,6 +44,7 @@ _CONTENT = (
 # Where content has more content: results of tools, documents.  The arguments of a
 # tool (`input`) are not among them: an address there is for the tool.
 _NESTED = ("content", "output", "source")
+_CONTAINERS = (dict, list)
 
 
 def contents(fields: Fields) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -55,11 +56,15 @@ def contents(fields: Fields) -> Iterator[tuple[str, dict[str, Any]]]:
             found += [
                 (f"{path}[{n}]", item)
                 for n, item in enumerate(value)
-                if isinstance(item, dict | list)
+                if isinstance(item, _CONTAINERS)
             ]
         elif isinstance(value, dict):
             yield path, value
-            found += [(f"{path}.{key}", value[key]) for key in _NESTED if key in value]
+            found += [
+                (f"{path}.{key}", value[key])
+                for key in _NESTED
+                if isinstance(value.get(key), _CONTAINERS)
+            ]
 
 
 def asks_for_stream(fields: Fields) -> bool:

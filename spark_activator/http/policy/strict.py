@@ -10,6 +10,7 @@ wrote it; others are written anew, with the text of each of their floats.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from json.encoder import encode_basestring
@@ -48,7 +49,7 @@ class Float(float):
         if len(text) > MOST_DIGITS:
             _refuse(f"a number has more than {MOST_DIGITS} digits")
         number = super().__new__(cls, text)
-        if number in (float("inf"), float("-inf")):
+        if math.isinf(number):
             _refuse("a number is larger than any that an engine can hold")
         number.text = text
         return number
@@ -158,10 +159,11 @@ def _scan(text: str) -> Source:
         key, at = _DECODER.raw_decode(text, at)
         if key in fields:
             _refuse_twice(key)
-        start = _found(_COLON, text, at, "':'").end()
+        found = _COLON.match(text, at) or _miss("':'", text, at)
+        start = found.end()
         fields[key], at = _DECODER.raw_decode(text, start)
         spans[key] = (start, at)
-        found = _found(_NEXT, text, at, "',' or '}'")
+        found = _NEXT.match(text, at) or _miss("',' or '}'", text, at)
         at, more = found.end(), found[1] is not None
     if _skip(text, at) != len(text):
         raise json.JSONDecodeError("more follows the object", text, at)
@@ -176,11 +178,8 @@ def _refuse_other(text: str) -> NoReturn:
     _refuse("it is no object", 'send one, such as {"model": …}')
 
 
-def _found(pattern: re.Pattern[str], text: str, at: int, expected: str) -> re.Match[str]:
-    found = pattern.match(text, at)
-    if found is None:
-        raise json.JSONDecodeError(f"expecting {expected}", text, _skip(text, at))
-    return found
+def _miss(expected: str, text: str, at: int) -> NoReturn:
+    raise json.JSONDecodeError(f"expecting {expected}", text, _skip(text, at))
 
 
 def _skip(text: str, at: int) -> int:
