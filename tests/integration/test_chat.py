@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from activator_process import NAME, Stage
+from activator_process import LIMIT, NAME, Stage
 from runner_world import World, opened, process_model
 
 from spark_activator.catalog.model import Timeouts
@@ -29,7 +29,8 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def stage_of(world: World, *options: str) -> Stage:
-    model = process_model(NAME, "--load-time", "1.5", *options)
+    # Long enough to be seen, who looks four times a second and may be kept from it.
+    model = process_model(NAME, "--load-time", "4", *options)
     stage = Stage(world.root, layout=world.layout)
     # The port is not of the file, so that it is the listener's.
     model = replace(model, port=stage.port, timeouts=Timeouts(idle=60), context=4096)
@@ -54,7 +55,7 @@ def command(*arguments: str) -> list[str]:
 async def test_cold_model_answers_and_shows_its_phases(world: World) -> None:
     stage = stage_of(world, "--text", "echo", "--tokens-per-second", "50")
     async with stage.activator():
-        with trio.fail_after(30):
+        with trio.fail_after(LIMIT):
             done = await trio.run_process(
                 command("hello"), env=environment(world), capture_stdout=True, capture_stderr=True
             )
@@ -95,7 +96,7 @@ def talk(env: dict[str, str]) -> tuple[str, int]:
     said += read_until(terminal, "> ")
     os.write(terminal, b"\x04")
     try:
-        return said, process.wait(10)
+        return said, process.wait(LIMIT)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)

@@ -83,7 +83,7 @@ async def test_answers_are_those_of_the_description(
                 [Path(sys.executable).parent / "st", "--no-color", "--config-file", settings,
                  "run", DESCRIPTION, "--url", f"http://127.0.0.1:{port}",
                  "--checks", ",".join(CHECKS + ALSO_AT[way]), "--exclude-path-regex", NOT_AT[way],
-                 "--max-examples", str(count), "--seed", "1", "--request-timeout", "20",
+                 "--max-examples", str(count), "--seed", "1", "--request-timeout", "60",
                  "--warnings", "off"],
                 cwd=tmp_path, capture_stdout=True, stderr=subprocess.STDOUT, check=False,
             )  # fmt: skip
