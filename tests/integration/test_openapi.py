@@ -59,7 +59,7 @@ def engine(stage: Stage) -> Iterator[DemoEngine]:
 @pytest.mark.parametrize(
     "count",
     [
-        pytest.param(3, marks=pytest.mark.timeout(120)),
+        pytest.param(3, marks=pytest.mark.timeout(300)),
         pytest.param(50, marks=[pytest.mark.long, pytest.mark.timeout(900)]),
     ],
 )

@@ -154,7 +154,7 @@ async def ways_in(
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_no_request_has_two_meanings(
     stage: Stage,
     nursery: trio.Nursery,
