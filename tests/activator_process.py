@@ -36,6 +36,7 @@ UNHURRIED = {
     "activator.guests.SILENCE": 30.0,
     "activator.connection.LINGER_LIMIT": 30.0,
     "activator.counting.LIMIT": 30.0,
+    "activator.patience.SILENCE_LIMIT": 120.0,
 }
 # Passed on as it comes: only JSON is read before the engine is asked for.
 FORM = "/v1/audio/transcriptions"

@@ -266,6 +266,8 @@ async def test_gives_the_model_away_after_what_is_in_flight(
 async def test_engine_that_died_before_the_connect_is_asked_for_once_more(
     stage: Stage, nursery: trio.Nursery
 ) -> None:
+    stage.constants["activator.connection.DEATH_NOTICE_LIMIT"] = 60.0
+
     async def script(claim: Claim) -> None:
         if len(runner.claims) == 1:
             await claim.say(protocol.Ready("deaddead"))
