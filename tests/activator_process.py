@@ -2,8 +2,8 @@
 
 `Stage` makes the directories, listens like systemd does, and starts activators
 with the listener as descriptor 3; *constants* of the activator's modules that would
-make a test wait may be others in that process.  `ScriptedRunner` speaks the runner's side of
-the protocol; `TinyEngine` is an HTTP server on the engine's socket.
+make a test wait, or hurry, may be others in that process.  `ScriptedRunner` speaks the
+runner's side of the protocol; `TinyEngine` is an HTTP server on the engine's socket.
 """
 
 from __future__ import annotations
@@ -28,7 +28,16 @@ from spark_activator.layout import Layout
 
 NAME = "story"
 # Everything here takes milliseconds; a loaded machine may take longer.
-LIMIT = 30.0
+LIMIT = 60.0
+# Limits of an activator that a test's thread could overrun while it stands still; a test
+# that is about one of them sets it.
+UNHURRIED = {
+    "activator.idle.LINGER": 60.0,
+    "activator.guests.SILENCE": 30.0,
+    "activator.connection.LINGER_LIMIT": 30.0,
+    "activator.counting.LIMIT": 30.0,
+    "activator.patience.SILENCE_LIMIT": 120.0,
+}
 # Passed on as it comes: only JSON is read before the engine is asked for.
 FORM = "/v1/audio/transcriptions"
 
@@ -52,7 +61,11 @@ class Answer:
 
 
 class Stage:
-    """One model's directories and its listener."""
+    """One model's directories and its listener.
+
+    Attributes:
+        constants: What activators that are started from now on have in place of their own.
+    """
 
     def __init__(
         self,
@@ -65,7 +78,7 @@ class Stage:
         requests: Requests | None = None,
         addresses: tuple[str, ...] = (),
     ) -> None:
-        self._constants = constants or {}
+        self.constants = {**UNHURRIED, **(constants or {})}
         self.layout = layout or Layout(
             config=tmp_path / "config",
             state=tmp_path / "state",
@@ -152,10 +165,8 @@ class Stage:
             )
 
     def _program(self) -> list[str]:
-        if not self._constants:
-            return ["-m", "spark_activator.activator"]
         lines = ["import sys, spark_activator.activator.main as main"]
-        for name, value in self._constants.items():
+        for name, value in self.constants.items():
             module, _, constant = name.rpartition(".")
             lines.append(f"import spark_activator.{module} as m; m.{constant} = {value}")
         return ["-c", "\n".join([*lines, "sys.exit(main.main(sys.argv[1:]))"])]
@@ -180,6 +191,12 @@ class Stage:
             await stream.send_all(request)
             return Answer(await read_all(stream))
 
+    async def knock(self, request: bytes, address: str = "127.0.0.1") -> trio.SocketStream:
+        """Connect and send *request*, which is there before any activator then."""
+        stream = await self.connect(address)
+        await stream.send_all(request)
+        return stream
+
     async def post(self, body: bytes = b"{}", path: str = "/v1/chat/completions") -> Answer:
         return await self.ask(post(body, path))
 
@@ -200,6 +217,12 @@ async def read_all(stream: trio.abc.ReceiveStream, limit: float = LIMIT) -> byte
     return bytes(received)
 
 
+async def heard(stream: trio.SocketStream) -> Answer:
+    """Read to the end of *stream*, and close it."""
+    async with stream:
+        return Answer(await read_all(stream))
+
+
 async def wait_exit(process: subprocess.Popen[bytes], limit: float = LIMIT) -> int:
     with trio.fail_after(limit):
         while (status := process.poll()) is None:  # noqa: ASYNC110  # Popen has no event
@@ -213,10 +236,10 @@ async def eventually(condition: Callable[[], object], limit: float = LIMIT) -> N
             await trio.sleep(0.01)
 
 
-async def says(stage: Stage, state: str) -> None:
-    """Wait until the activator of *stage* says that things are so."""
+async def says(stage: Stage, *states: str) -> None:
+    """Wait until the activator of *stage* says that things are so, in one of these words."""
     with trio.fail_after(LIMIT):
-        while json.loads((await stage.get("/health")).body)["state"] != state:  # noqa: ASYNC110  # it is in another process
+        while json.loads((await stage.get("/health")).body)["state"] not in states:  # noqa: ASYNC110  # it is in another process
             await trio.sleep(0.01)
 
 
@@ -230,6 +253,11 @@ class Claim:
 
     async def say(self, line: protocol.Line) -> None:
         await self.stream.send_all(protocol.encode(line))
+
+    async def last(self) -> object:
+        """Wait until the activator has left; return the type of what it said last."""
+        await eventually(lambda: self.ended)
+        return self.types[-1]
 
     @property
     def types(self) -> list[object]:

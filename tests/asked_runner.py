@@ -28,7 +28,7 @@ def runner(machine, name, answer):
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield asked
-        thread.join(5)
+        thread.join(60)
 
 
 def running(machine, name):

@@ -20,6 +20,7 @@ from activator_process import (
     TinyEngine,
     answer_ok,
     eventually,
+    heard,
     post,
     read_all,
     ready_script,
@@ -239,9 +240,10 @@ async def test_leaves_when_idle_and_nobody_waits_at_any_address(
     wide.layout.api_keys.write_text(LAPTOP)
     ask = request("POST", "/v1/completions", AUTHORIZED)
 
+    # Both before it: who came later might find nobody.
+    asked = [await wide.knock(ask, address) for address in (own_address(), "127.0.0.1")]
     async with wide.activator() as activator:
-        assert (await wide.ask(ask, own_address())).status == 200
-        assert (await wide.ask(ask)).status == 200
+        assert [(await heard(client)).status for client in asked] == [200, 200]
         assert await wait_exit(activator) == 0
 
 
@@ -278,6 +280,7 @@ async def test_no_client_of_any_address_is_lost_around_idle_exits(
             answered.append(answer.status)
             # Around the 0.2 s after which it goes.
             await trio.sleep(0.18 + 0.01 * (turn % 5))
+        await eventually(lambda: exits)
         machine.cancel_scope.cancel()
 
     assert answered == [200] * rounds
@@ -313,21 +316,22 @@ async def answer_with_usage(asked: Asked) -> None:
 async def test_tells_the_runner_what_a_key_has_had_before_it_leaves(
     tmp_path: Path, nursery: trio.Nursery
 ) -> None:
-    # Longer than it takes to ask again.
-    stage = Stage(tmp_path, idle=2)
+    stage = Stage(tmp_path, idle=0.2)
     runner, _ = await start(stage, nursery, answer_with_usage)
     stage.layout.api_keys.write_text(LAPTOP)
 
+    # All before it: who came later might find nobody.
+    ask = request("POST", "/v1/completions", AUTHORIZED)
+    asked = [await stage.knock(ask) for _ in range(3)]
     async with stage.activator() as activator:
-        for _ in range(3):
-            answer = await stage.ask(request("POST", "/v1/completions", AUTHORIZED))
-            assert answer.body == USAGE
+        for client in asked:
+            assert (await heard(client)).body == USAGE
         assert await wait_exit(activator) == 0
     stage.close()
 
     [claim] = runner.claims
+    assert await claim.last() == "bye"
     assert usage_of(claim) == {"laptop": [3, 63, 15]}
-    assert claim.types[-1] == "bye"
 
 
 async def test_tells_it_before_it_gives_way_and_when_it_is_ended(

@@ -29,6 +29,7 @@ from activator_process import (
     first_half,
     post,
     read_all,
+    ready_script,
     says,
     wait_exit,
 )
@@ -45,8 +46,7 @@ SILENT = {"activator.connection.HEAD_LIMIT": 300.0}
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    # Longer than it takes to ask again.
-    stage = Stage(tmp_path, idle=2.0, drain=1.0, constants=SILENT)
+    stage = Stage(tmp_path, drain=1.0, constants=SILENT)
     yield stage
     stage.close()
 
@@ -60,8 +60,11 @@ async def start_engine(
 
 
 async def test_silent_connections_do_not_keep_the_process(
-    stage: Stage, runner: ScriptedRunner, nursery: trio.Nursery
+    tmp_path: Path, nursery: trio.Nursery
 ) -> None:
+    stage = Stage(tmp_path, idle=0.5, constants=SILENT | {"activator.guests.SILENCE": 1.0})
+    runner = ScriptedRunner(stage.layout.runner_socket(NAME), ready_script())
+    await nursery.start(runner.serve)
     await start_engine(stage, nursery)
     async with stage.activator() as process:
         silent = [await stage.connect() for _ in range(20)]
@@ -71,7 +74,8 @@ async def test_silent_connections_do_not_keep_the_process(
         for client in silent:
             assert await client.receive_some() == b""
             await client.aclose()
-    assert runner.claims[0].types[-1] == "bye"
+    assert await runner.claims[0].last() == "bye"
+    stage.close()
 
 
 async def test_who_is_silent_does_not_delay_a_stop(tmp_path: Path) -> None:
@@ -126,8 +130,9 @@ async def test_answer_that_can_be_read_in_two_ways_is_a_bad_gateway(
 
 @pytest.mark.parametrize("together", [True, False], ids=["with-head", "later"])
 async def test_engine_that_keeps_its_connection_is_left_after_the_announced_length(
-    stage: Stage, runner: ScriptedRunner, nursery: trio.Nursery, together: bool
+    tmp_path: Path, nursery: trio.Nursery, together: bool
 ) -> None:
+    stage = Stage(tmp_path, idle=0.5)
     body = b"x" * 300_000
 
     async def answer(asked: Asked) -> None:
@@ -143,10 +148,12 @@ async def test_engine_that_keeps_its_connection_is_left_after_the_announced_leng
             await asked.stream.send_all(body[100:] + extra)
         await asked.stream.receive_some()
 
+    await nursery.start(ScriptedRunner(stage.layout.runner_socket(NAME), ready_script()).serve)
     await start_engine(stage, nursery, answer)
     async with stage.activator() as process:
         assert (await stage.post()).body == body
         assert await wait_exit(process) == 0
+    stage.close()
 
 
 async def test_answer_without_a_body_is_over_with_its_head(
@@ -212,12 +219,14 @@ async def test_client_that_left_before_its_body_was_forwarded_is_noticed(
 
     engine = Slow(stage, "0a0b0c0d", answer_ok)
     await nursery.start(engine.serve)
+    # More than the engine's socket takes, less than what ours does in addition.
+    request = post(b"x" * 300_000, FORM)
     async with stage.activator():
-        client = await stage.connect()
-        # More than the engine's socket takes, less than what ours does in addition.
-        await client.send_all(post(b"x" * 300_000, FORM))
-        await client.aclose()
+        client = await stage.knock(request[:-1])
+        # Who leaves while it is held is not forwarded.
         await eventually(lambda: engine.asked)
+        await client.send_all(request[-1:])
+        await client.aclose()
         await trio.sleep(0.2)
         read.set()
         with trio.fail_after(LIMIT):
@@ -401,11 +410,14 @@ async def test_no_descriptors_left_is_a_pause_or_a_refusal_and_no_end(
 
     async with stage.activator() as process:
         assert (await stage.post()).status == 200
-        few = len(os.listdir(f"/proc/{process.pid}/fd")) + 6
+        before = len(os.listdir(f"/proc/{process.pid}/fd"))
+        few = before + 6
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (few, few))
         async with trio.open_nursery() as clients:
             for _ in range(40):
                 clients.start_soon(ask)
+        # A client has its answer before all that it cost is given back.
+        await eventually(lambda: len(os.listdir(f"/proc/{process.pid}/fd")) <= before)
         assert (await stage.post()).status == 200
     assert len(answers) == 40
     refused = {answer.code for answer in answers if answer.status != 200}

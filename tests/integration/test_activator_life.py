@@ -22,6 +22,7 @@ from activator_process import (
     answer_ok,
     eventually,
     first_half,
+    heard,
     in_halves,
     post,
     read_all,
@@ -34,6 +35,8 @@ from spark_activator import protocol
 from spark_activator.catalog.model import Capabilities, Tools
 
 Script = Callable[[Claim], Awaitable[None]]
+# One that no request has reached leaves soon.
+NOBODY = {"activator.idle.LINGER": 0.2}
 
 
 @pytest.fixture
@@ -217,7 +220,8 @@ async def test_runner_lost_mid_stream_is_found_again_and_the_stream_goes_on(
         await client.send_all(post())
         await first_half(client)
         await runner.claims[0].stream.aclose()
-        await eventually(lambda: len(runner.claims) == 2 and len(runner.claims[1].lines) == 2)
+        # A third comes soon: how many it holds, since the engine is there.
+        await eventually(lambda: len(runner.claims) == 2 and len(runner.claims[1].lines) >= 2)
         assert runner.claims[1].lines[1] == {"type": "busy", "in_flight": 1, "held": None}
         go_on.set()
         assert await read_all(client) == b"two"
@@ -262,6 +266,8 @@ async def test_gives_the_model_away_after_what_is_in_flight(
 async def test_engine_that_died_before_the_connect_is_asked_for_once_more(
     stage: Stage, nursery: trio.Nursery
 ) -> None:
+    stage.constants["activator.connection.DEATH_NOTICE_LIMIT"] = 60.0
+
     async def script(claim: Claim) -> None:
         if len(runner.claims) == 1:
             await claim.say(protocol.Ready("deaddead"))
@@ -310,17 +316,24 @@ async def test_engine_that_is_a_link_is_not_followed(stage: Stage, nursery: trio
     assert not engine.asked
 
 
-@pytest.mark.slow
 async def test_asking_how_it_is_wakes_nothing(stage: Stage, nursery: trio.Nursery) -> None:
+    stage.constants |= NOBODY
     stage.change(capabilities=Capabilities(Tools.FULL, reasoning=True))
     runner = await start_runner(stage, nursery, ready_script())
+    # All before it: who came later might find nobody.
+    asked = [
+        await stage.knock(f"{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        for method, path in (
+            ("GET", "/health"),
+            ("GET", "/v1/models"),
+            ("GET", "/v1/models/tale"),
+            ("GET", "/metrics"),
+            ("GET", "/v1/models/other"),
+            ("HEAD", "/v1/models"),
+        )
+    ]
     async with stage.activator() as process:
-        health = await stage.get("/health")
-        models = await stage.get("/v1/models")
-        one = await stage.get("/v1/models/tale")
-        metrics = await stage.get("/metrics")
-        missing = await stage.get("/v1/models/other")
-        head = await stage.ask(b"HEAD /v1/models HTTP/1.1\r\nHost: a\r\n\r\n")
+        health, models, one, metrics, missing, head = [await heard(client) for client in asked]
         # And none of it keeps the process: it leaves as if nobody had come.
         assert await wait_exit(process) == 0
 
@@ -345,11 +358,14 @@ async def test_asking_how_it_is_wakes_nothing(stage: Stage, nursery: trio.Nurser
     assert not runner.claims
 
 
-@pytest.mark.slow
 async def test_broken_model_file_is_said_and_then_it_leaves(stage: Stage) -> None:
+    stage.constants |= NOBODY
     stage.layout.frozen(NAME).write_text("{")
+    request = post(b"x" * 100_000, FORM)
+    client = await stage.knock(request[:50_000])
     async with stage.activator() as process:
-        answer = await stage.post(b"x" * 100_000, FORM)
+        await client.send_all(request[50_000:])
+        answer = await heard(client)
         assert (answer.status, answer.code) == (503, "model_file_broken")
         assert await wait_exit(process) == 0
 
@@ -361,7 +377,7 @@ async def test_leaves_when_idle_and_says_bye(quick: Stage, nursery: trio.Nursery
         assert (await quick.post()).status == 200
         assert await wait_exit(process) == 0
 
-    assert runner.claims[0].types[-1] == "bye"
+    assert await runner.claims[0].last() == "bye"
     said = quick.said()
     assert "READY=1" in said
     assert "STOPPING=1" in said
@@ -386,7 +402,7 @@ async def test_connection_that_was_just_made_has_a_moment_for_its_request(
     tmp_path: Path, nursery: trio.Nursery
 ) -> None:
     # The moment is long enough for any machine.
-    stage = Stage(tmp_path, idle=0.2, constants={"activator.guests.SILENCE": 10.0})
+    stage = Stage(tmp_path, idle=0.2, constants={"activator.guests.SILENCE": 60.0})
     await start_runner(stage, nursery, ready_script())
     await start_engine(stage, nursery)
     async with stage.activator() as process:
@@ -424,13 +440,15 @@ async def test_connects_around_idle_exits_lose_none(
 
     async with trio.open_nursery() as systemd:
         systemd.start_soon(like_systemd)
-        for wave in range(waves):
+        wave = 0
+        # Where timers are late there may be fewer exits between them.
+        while wave < waves or len(exits) <= waves / 4:
             quick.said()
             async with trio.open_nursery() as clients:
                 for _ in range(5):
                     # From 20 ms before the idle time is over to 20 ms after it.
-                    clients.start_soon(ask_after, quick, 0.18 + 0.04 * wave / waves)
-        await eventually(lambda: len(exits) > waves / 4)
+                    clients.start_soon(ask_after, quick, 0.18 + 0.04 * (wave % waves) / waves)
+            wave += 1
         systemd.cancel_scope.cancel()
 
     assert set(exits) == {0}

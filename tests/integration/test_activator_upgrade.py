@@ -21,6 +21,7 @@ from activator_process import (
     answer_ok,
     eventually,
     read_all,
+    ready_script,
     wait_exit,
 )
 from websockets.sync.client import connect
@@ -40,7 +41,7 @@ TAKEN = (
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path, idle=0.3, drain=1.0)
+    stage = Stage(tmp_path)
     yield stage
     stage.close()
 
@@ -52,7 +53,8 @@ def engine_of(
     """An engine that speaks WebSocket, in a thread of its own."""
     directory = stage.layout.upstream(NAME) / "0a0b0c0d"
     directory.mkdir()
-    with unix_serve(talk, str(directory / "engine.sock"), **settings) as server:
+    path = str(directory / "engine.sock")
+    with unix_serve(talk, path, open_timeout=LIMIT, **settings) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield
@@ -66,8 +68,11 @@ def echo(client: ServerConnection) -> None:
 
 
 async def test_both_directions_pass_and_the_model_is_in_use_while_it_is_open(
-    stage: Stage, runner: ScriptedRunner
+    tmp_path: Path, nursery: trio.Nursery
 ) -> None:
+    stage = Stage(tmp_path, idle=0.3)
+    runner = ScriptedRunner(stage.layout.runner_socket(NAME), ready_script())
+    await nursery.start(runner.serve)
     asked: list[Any] = []
     large = bytes(range(256)) * 8192
 
@@ -83,6 +88,7 @@ async def test_both_directions_pass_and_the_model_is_in_use_while_it_is_open(
             subprotocols=["realtime", "openai-insecure-api-key.secret"],  # type: ignore[list-item]
             additional_headers={"Authorization": "Bearer secret"},
             max_size=None,
+            open_timeout=LIMIT,
         ) as client:
             client.send(large)
             heard = [client.recv(), client.recv()]
@@ -100,8 +106,9 @@ async def test_both_directions_pass_and_the_model_is_in_use_while_it_is_open(
     [request] = asked
     assert request.path == "/v1/realtime?model=story"
     assert "secret" not in str(request.headers)
-    assert runner.claims[0].types[-1] == "bye"
+    assert await runner.claims[0].last() == "bye"
     assert "asked=GET:/v1/realtime outcome=answered code=101" in stage.log()
+    stage.close()
 
 
 async def start(stage: Stage, nursery: trio.Nursery, *pieces: bytes) -> TinyEngine:

@@ -11,7 +11,17 @@ from pathlib import Path
 
 import pytest
 import trio
-from activator_process import LIMIT, NAME, Answer, Stage, eventually, post, read_all, wait_exit
+from activator_process import (
+    LIMIT,
+    NAME,
+    Answer,
+    Stage,
+    eventually,
+    heard,
+    post,
+    read_all,
+    wait_exit,
+)
 from runner_world import World, opened, process_model
 
 from spark_activator.catalog.model import Timeouts
@@ -44,9 +54,10 @@ def chat(*, stream: bool = False, tokens: int = 20) -> bytes:
 
 async def test_cold_request_is_answered_and_then_all_goes(world: World) -> None:
     stage = stage_of(world, idle=2)
+    # Both before it: who came later might find nobody.
+    asked = [await stage.knock(chat(stream=stream)) for stream in (False, True)]
     async with stage.activator() as process:
-        answer = await stage.ask(chat())
-        streamed = await stage.ask(chat(stream=True))
+        answer, streamed = [await heard(client) for client in asked]
         assert await wait_exit(process) == 0
 
     assert answer.status == 200
@@ -63,7 +74,7 @@ async def test_stream_survives_its_runner(world: World) -> None:
     stage = stage_of(world)
     async with stage.activator(), await stage.connect() as client:
         await client.send_all(chat(stream=True, tokens=60))
-        received = bytes(await client.receive_some())
+        received = await begun(client)
         runner = world.units[NAME].process
         assert runner is not None
         runner.send_signal(signal.SIGKILL)
@@ -79,7 +90,7 @@ async def test_crashed_activator_costs_no_reload(world: World) -> None:
     stage = stage_of(world)
     async with stage.activator() as process, await stage.connect() as client:
         await client.send_all(chat(stream=True, tokens=1000))
-        await client.receive_some()
+        await begun(client)
         before = list(world.layout.upstream(NAME).iterdir())
         process.kill()
         with trio.fail_after(LIMIT):
@@ -89,6 +100,17 @@ async def test_crashed_activator_costs_no_reload(world: World) -> None:
     # It is the engine that was there.
     assert list(world.layout.upstream(NAME).iterdir()) == before
     stage.close()
+
+
+async def begun(client: trio.SocketStream) -> bytes:
+    """Read until the engine has said something."""
+    received = b""
+    with trio.fail_after(LIMIT):
+        while b"data: " not in received:
+            piece = await client.receive_some()
+            assert piece, received
+            received += piece
+    return received
 
 
 async def all_or_broken(client: trio.SocketStream) -> bytes:

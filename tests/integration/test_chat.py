@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import trio
-from activator_process import NAME, Stage
+from activator_process import LIMIT, NAME, Stage
 from runner_world import World, opened, process_model
+from terminal import Terminal
 
 from spark_activator.catalog.model import Timeouts
+from spark_activator.demo.text import answer_tokens
 
 # A whole activation for each.
 pytestmark = pytest.mark.slow
@@ -29,7 +28,8 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def stage_of(world: World, *options: str) -> Stage:
-    model = process_model(NAME, "--load-time", "1.5", *options)
+    # Long enough to be seen, who looks four times a second and may be kept from it.
+    model = process_model(NAME, "--load-time", "4", *options)
     stage = Stage(world.root, layout=world.layout)
     # The port is not of the file, so that it is the listener's.
     model = replace(model, port=stage.port, timeouts=Timeouts(idle=60), context=4096)
@@ -54,7 +54,7 @@ def command(*arguments: str) -> list[str]:
 async def test_cold_model_answers_and_shows_its_phases(world: World) -> None:
     stage = stage_of(world, "--text", "echo", "--tokens-per-second", "50")
     async with stage.activator():
-        with trio.fail_after(30):
+        with trio.fail_after(LIMIT):
             done = await trio.run_process(
                 command("hello"), env=environment(world), capture_stdout=True, capture_stderr=True
             )
@@ -79,39 +79,16 @@ async def test_ctrl_c_ends_the_answer_and_ctrl_d_the_conversation(world: World) 
 
 def talk(env: dict[str, str]) -> tuple[str, int]:
     """Ask for a story, interrupt it, leave; return what the terminal showed."""
-    terminal, inner = pty.openpty()
-    # A session with that terminal, so that what is typed reaches it as signals do.
-    shell = ["setsid", "--ctty", "--wait", "env", "--default-signal=INT", *command()]
-    process = subprocess.Popen(
-        shell, env=env | {"TERM": "dumb"}, stdin=inner, stdout=inner, stderr=inner
-    )
-    os.close(inner)
-    said = read_until(terminal, "> ")
-    os.write(terminal, b"Tell me a story\n")
-    # Loading has its line; then the first words of the story.
-    said += read_until(terminal, "weights")
-    said += read_until(terminal, "\r\x1b[K", then=12)
-    os.write(terminal, b"\x03")
-    said += read_until(terminal, "> ")
-    os.write(terminal, b"\x04")
-    try:
-        return said, process.wait(10)
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        os.close(terminal)
-
-
-def read_until(terminal: int, text: str, then: int = 0) -> str:
-    """Read until *text* has come, with *then* characters that are no control after its last."""
-    found = ""
-    while text not in found or len(found.rpartition(text)[2]) < then:
-        try:
-            piece = os.read(terminal, 1024)
-        except OSError:  # the other side has ended
-            break
-        if not piece:
-            break
-        found += piece.decode(errors="replace")
-    return found
+    question = "Tell me a story"
+    story, _ = answer_tokens("story", question, length=64, limit=None, endless=False)
+    with Terminal("chat", NAME, environment=env) as terminal:
+        terminal.wait_for("> ")
+        terminal.type(f"{question}\n")
+        # Loading has its line; then the first words of the story.
+        terminal.wait_for("weights")
+        terminal.wait_for("\r\x1b[K" + "".join(story[:3]))
+        terminal.type("\x03")
+        terminal.wait_for("> ")
+        terminal.type("\x04")
+        status = terminal.end()
+        return terminal.said, status

@@ -7,7 +7,7 @@ import socket
 import struct
 
 import pytest
-from demo_engine import DemoEngine, chat, events
+from demo_engine import LIMIT, DemoEngine, chat, events
 
 from spark_activator.demo.text import is_complete
 
@@ -25,7 +25,7 @@ def engine(tmp_path_factory):
                     socket_args=("--port", "0")) as engine:  # fmt: skip
         line = engine.log.wait_for("Uvicorn running on http")
         port = int(line.partition("http://127.0.0.1:")[2].split()[0])
-        engine.connect = lambda: socket.create_connection(("127.0.0.1", port), timeout=20)
+        engine.connect = lambda: socket.create_connection(("127.0.0.1", port), timeout=LIMIT)
         yield engine
 
 

@@ -59,7 +59,7 @@ def engine(stage: Stage) -> Iterator[DemoEngine]:
 @pytest.mark.parametrize(
     "count",
     [
-        pytest.param(3, marks=pytest.mark.timeout(120)),
+        pytest.param(3, marks=pytest.mark.timeout(300)),
         pytest.param(50, marks=[pytest.mark.long, pytest.mark.timeout(900)]),
     ],
 )
@@ -83,7 +83,7 @@ async def test_answers_are_those_of_the_description(
                 [Path(sys.executable).parent / "st", "--no-color", "--config-file", settings,
                  "run", DESCRIPTION, "--url", f"http://127.0.0.1:{port}",
                  "--checks", ",".join(CHECKS + ALSO_AT[way]), "--exclude-path-regex", NOT_AT[way],
-                 "--max-examples", str(count), "--seed", "1", "--request-timeout", "20",
+                 "--max-examples", str(count), "--seed", "1", "--request-timeout", "60",
                  "--warnings", "off"],
                 cwd=tmp_path, capture_stdout=True, stderr=subprocess.STDOUT, check=False,
             )  # fmt: skip

@@ -90,7 +90,7 @@ class Door:
         if self.name == "nginx":
             # The model is named in the path.
             raw = raw.replace(b"/v1/", f"/v1/{NAME}/".encode(), 1)
-        with trio.fail_after(2 * LIMIT), suppress(trio.BrokenResourceError):
+        with trio.fail_after(LIMIT), suppress(trio.BrokenResourceError):
             async with await trio.open_tcp_stream("127.0.0.1", self.port) as client:
                 with suppress(trio.BrokenResourceError):
                     await client.send_all(raw)
@@ -154,7 +154,7 @@ async def ways_in(
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_no_request_has_two_meanings(
     stage: Stage,
     nursery: trio.Nursery,

@@ -5,6 +5,7 @@ import json
 import socket
 
 import pytest
+from nginx_process import PATIENCE
 
 from spark_activator.errors import Refusal
 from spark_activator.http import keys as activators_keys
@@ -178,14 +179,14 @@ def test_key_file_that_cannot_be_read_keeps_everybody_out(nginx, tmp_path, kind)
 
 def test_refused_body_is_not_waited_for(keys, story):
     # 401 comes although none of the 64 MiB was sent.
-    with socket.create_connection(("127.0.0.1", keys.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", keys.port), timeout=PATIENCE) as client:
         client.sendall(
             b"POST /v1/story/completions HTTP/1.1\r\nHost: localhost\r\n"
             b"Content-Length: 67108864\r\n\r\n"
         )
         assert client.recv(65536).startswith(b"HTTP/1.1 401 ")
     for length in (b"67108865", b"1000000000000"):
-        with socket.create_connection(("127.0.0.1", keys.port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", keys.port), timeout=PATIENCE) as client:
             client.sendall(
                 b"POST /v1/story/completions HTTP/1.1\r\nHost: localhost\r\n"
                 b"Content-Length: " + length + b"\r\n\r\n"

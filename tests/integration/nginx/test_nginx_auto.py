@@ -6,6 +6,7 @@ import re
 import socket
 
 import pytest
+from nginx_process import PATIENCE
 
 CHAT = "/v1/chat/completions"
 
@@ -233,7 +234,7 @@ def test_what_is_no_response(nginx, story, method, target):
 def upgrade(nginx, target: str, *more: str) -> bytes:
     lines = [f"GET {target} HTTP/1.1", "Host: localhost", "Connection: Upgrade",
              "Upgrade: websocket", "Sec-WebSocket-Key: x", *more]  # fmt: skip
-    with socket.create_connection(("127.0.0.1", nginx.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", nginx.port), timeout=PATIENCE) as client:
         client.sendall("\r\n".join([*lines, "", ""]).encode())
         seen = client.recv(65536)
         if seen.startswith(b"HTTP/1.1 101 "):

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from nginx_process import entry
+from nginx_process import PATIENCE, entry
 
 from spark_activator.errors import REFUSALS
 
@@ -354,7 +354,7 @@ def test_body_over_64_mib(nginx, story):
         b"Content-Length: %d\r\n\r\n"
     )
     # Refused by its length alone: none of it has to be sent.
-    with socket.create_connection(("127.0.0.1", nginx.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", nginx.port), timeout=PATIENCE) as client:
         client.sendall(head % ((64 << 20) + 1))
         answer = client.recv(65536)
 
@@ -369,7 +369,7 @@ def test_chunked_body_over_64_mib(nginx, story):
         b"POST /v1/story/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n"
     )
-    with socket.create_connection(("127.0.0.1", nginx.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", nginx.port), timeout=PATIENCE) as client:
         client.sendall(head)
         for _ in range(64):
             client.sendall(piece)

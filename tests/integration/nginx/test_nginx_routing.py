@@ -10,6 +10,7 @@ import openai
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nginx_process import PATIENCE
 
 from spark_activator.catalog.names import CLIENT_NAME
 
@@ -233,7 +234,7 @@ def test_chunked_body_arrives_with_its_length(nginx, echo):
 def test_letter_that_is_split_between_packets_arrives_whole(nginx, echo, target, chunked):
     data = '{"model":"echo","x":"héllo 世界 🎉"}'.encode()
     framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(data)
-    with socket.create_connection(("127.0.0.1", nginx.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", nginx.port), timeout=PATIENCE) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         head = f"POST {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         client.sendall(head.encode() + framing + b"\r\n\r\n")

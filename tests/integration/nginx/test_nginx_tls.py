@@ -6,6 +6,8 @@ import ssl
 import subprocess
 from pathlib import Path
 
+from nginx_process import PATIENCE
+
 UNITS = Path(__file__).parents[3] / "units/nginx"
 
 
@@ -33,7 +35,9 @@ def test_example_serves_over_tls(make_nginx, make_entry, story, free_port, tmp_p
     with nginx.running():
         nginx.route({"story": make_entry("story", story.port)})
         context = ssl.create_default_context(cafile=str(own / "tls.pem"))
-        connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=10)
+        connection = http.client.HTTPSConnection(
+            "localhost", port, context=context, timeout=PATIENCE
+        )
         try:
             body = json.dumps({"model": "story"})
             connection.request("POST", "/v1/completions", body)
