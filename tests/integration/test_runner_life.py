@@ -87,8 +87,9 @@ def test_second_model_waits_for_the_busy_first_and_then_serves(world: World) -> 
     time.sleep(1.5)  # noqa: TID251  # longer than the slow poll: a busy holder keeps
     assert world.state("a")["phase"] == "ready"
 
-    world.share(replace(world.host, pace=PACE))
     a.say(Busy(0))
+    until(lambda: world.state("a")["in_flight"] == 0)
+    world.share(replace(world.host, pace=PACE))
     assert a.wait(Yield).reason == "'b' waits"
     a.say(Yielded())
     a.close()

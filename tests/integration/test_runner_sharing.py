@@ -272,9 +272,10 @@ def test_place_is_kept_for_clients_that_come_back_and_not_for_ever(world: World)
     until(lambda: ticket(world, "b")["abandoned_at"] is None)
     assert ticket(world, "b")["since"] == since
 
+    b.say(Busy(0))
+    until(lambda: ticket(world, "b")["abandoned_at"] is not None)
     # Two minutes are 1.2 s now.
     world.share(replace(world.host, pace=PACE))
-    b.say(Busy(0))
     b.wait(Stopping)
     until(lambda: world.ticket_is_free("b"))
     assert world.state("a")["phase"] == "ready"
