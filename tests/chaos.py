@@ -21,14 +21,15 @@ def storm(
     *,
     seed: int,
     seconds: float,
+    least: int,
     pause: tuple[float, float],
     count: Callable[[], int],
     waiters: int | None = None,
 ) -> tuple[int, int]:
-    """Kill runners for *seconds*, between two pauses of the given range.
+    """Kill runners for *seconds*, and until it were *least*, between two pauses of that range.
 
     Args:
-        count: How many engines there are.
+        count: How many engines there are at one moment.
         waiters: How many clients ask meanwhile; one a model where it is not said.
 
     Returns:
@@ -36,31 +37,34 @@ def storm(
     """
     chance = random.Random(seed)
     most = kills = 0
-    end = time.monotonic() + seconds
+    end, over = time.monotonic() + seconds, threading.Event()
     asking = list(itertools.islice(itertools.cycle(names), waiters or len(names)))
     clients = [
-        threading.Thread(target=_ask, args=(world, name, end), daemon=True) for name in asking
+        threading.Thread(target=_ask, args=(world, name, over), daemon=True) for name in asking
     ]
     for client in clients:
         client.start()
-    while time.monotonic() < end:
+    while time.monotonic() < end or kills < least:
         time.sleep(chance.uniform(*pause))  # noqa: TID251  # kills come at any moment
         most = max(most, count())
         unit = world.units[chance.choice(names)]
         if unit.process is not None and unit.process.poll() is None:
             unit.kill(signal.SIGKILL)
             kills += 1
+    over.set()
     for client in clients:
         client.join()
     return most, kills
 
 
-def _ask(world: World, name: str, end: float) -> None:
-    """Ask, be served, go, and come back when the connection is lost."""
-    while time.monotonic() < end:
-        activator = Activator(world, name)
+def _ask(world: World, name: str, over: threading.Event) -> None:
+    """Ask, be served, go, and come back when the connection is lost, as soon as it is made even."""
+    while not over.is_set():
         # A connection that is left open is demand: it ends with its client.
-        with contextlib.closing(activator), contextlib.suppress(AssertionError, OSError):
+        with (
+            contextlib.suppress(AssertionError, OSError),
+            contextlib.closing(Activator(world, name)) as activator,
+        ):
             activator.say(Busy(1))
             activator.wait(Ready, limit=20)
             activator.say(Bye())
@@ -88,6 +92,15 @@ def all_served(world: World, names: Sequence[str], *, waiters: int, limit: float
     for client in clients:
         client.join()
     assert sorted(served) == sorted(asking)
+
+
+def engines_at_once(world: World) -> int:
+    """How many engines there are at one moment.
+
+    One supervisor is asked after the other, and meanwhile one engine may have gone and
+    another come: those that are found twice were all there between the two looks.
+    """
+    return len(set(running_engines(world)) & set(running_engines(world)))
 
 
 def running_engines(world: World) -> list[int]:

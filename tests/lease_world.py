@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
-from runner_world import ROOT, World
+from runner_world import LIMIT, ROOT, World
 
 
 def environment(world: World) -> dict[str, str]:
@@ -30,7 +30,7 @@ def start(world: World, *arguments: str, **options: Any) -> subprocess.Popen[str
     )
 
 
-def call(world: World, *arguments: str, limit: float = 30) -> subprocess.CompletedProcess[str]:
+def call(world: World, *arguments: str, limit: float = LIMIT) -> subprocess.CompletedProcess[str]:
     process = start(world, *arguments)
     try:
         out, err = process.communicate(timeout=limit)

@@ -24,7 +24,7 @@ from runner_world import Unit, until
 IN_CLOSE_NOWRITE, IN_OPEN = 0x10, 0x20
 EVENT = struct.Struct("iIII")
 # A runner that waits asks every 5 ms; one with nothing to decide looks every second.
-TURN_LIMIT = 3.0
+TURN_LIMIT = 10.0
 
 
 class Arbiter:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import fcntl
 import json
 import os
 import select
@@ -42,11 +43,16 @@ from spark_activator.protocol import (
     decode_from_runner,
     encode,
 )
+from spark_activator.runner.lock import is_free, open_lock
 
 RESTART_AFTER = 0.1
 # Without a measure a switch is taken to cost 5 minutes: with this 3 s, so that an
 # idle model goes after 0.75 s and a busy one after 9 s.
 PACE = 0.01
+# The same where a busy one stays however long a test takes: it goes after 15 minutes.
+SLOW = 1.0
+# Seconds.  Nothing here takes so long, on whatever machine: who waits longer, waits for ever.
+LIMIT = 60.0
 # Bytes that the machine of a world has, none of them taken.
 TOTAL = 128 * GIB
 # `python -I` does not see the checkout: what systemd runs is an installation.
@@ -65,6 +71,7 @@ class Unit(threading.Thread):
         self.status = ""
         self.stopped = False
         self.process: subprocess.Popen[bytes] | None = None
+        self._pidfd = -1
         self._ends = ""
         self.log = world.root / f"{fdname}-{name}.log"
         self._world = world
@@ -95,6 +102,9 @@ class Unit(threading.Thread):
         if number is signal.SIGKILL:
             self._ends = fact("exited")
         process.send_signal(number)
+        if number is signal.SIGKILL:
+            # Who connects after this is not accepted by one that dies.
+            process.wait(LIMIT)
 
     @property
     def idle(self) -> bool:
@@ -139,7 +149,7 @@ class Unit(threading.Thread):
     def finish_stop(self) -> None:
         """Wait until it has ended, and close all that it had."""
         if self.is_alive():
-            self.join(60)
+            self.join(LIMIT)
         self._drop_store()
         self._listener.close()
         self._notify.close()
@@ -153,7 +163,7 @@ class Unit(threading.Thread):
                 return False
             self._start()
         assert self.process is not None
-        pidfd = os.pidfd_open(self.process.pid)
+        pidfd = self._pidfd
         while True:
             readable, _, _ = select.select([self._notify, pidfd], [], [])
             while self._hear():
@@ -200,14 +210,14 @@ class Unit(threading.Thread):
         )
 
         def place() -> None:
-            # First out of the way, then to 3, 4, …
-            high = [os.dup2(fd, 200 + i) for i, fd in enumerate(fds)]
+            # First out of the way, to where nothing is, then to 3, 4, …
+            high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 200) for fd in fds]
             for i, fd in enumerate(high):
                 os.dup2(fd, 3 + i, inheritable=True)
                 os.close(fd)
 
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-I", "-c", code],
                 env=env,
                 stdin=subprocess.DEVNULL,
@@ -216,6 +226,9 @@ class Unit(threading.Thread):
                 close_fds=False,
                 preexec_fn=place,
             )
+        # Before anybody else knows of it, and may collect it.
+        self._pidfd = os.pidfd_open(process.pid)
+        self.process = process
 
     def _hear(self) -> bool:
         try:
@@ -295,7 +308,9 @@ class World:
     def freeze(self, model: Model) -> None:
         file = self.layout.frozen(model.name)
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(frozen.dump(model))
+        beside = file.with_suffix(".new")
+        beside.write_text(frozen.dump(model))
+        beside.replace(file)
 
     def runner(self, model: Model) -> Unit:
         """Freeze *model* and listen for it."""
@@ -327,10 +342,27 @@ class World:
         except FileNotFoundError:
             return {}
 
-    def lease_is_free(self, name: str) -> bool:
-        from spark_activator.runner.lock import is_free
+    @contextmanager
+    def planning(self) -> Iterator[None]:
+        """Have `plan.lock`: nobody else takes a lock meanwhile, nor looks whether one is free.
 
-        return is_free(self.layout.gpu / f"lease-{name}.lock")
+        Both take it for a moment.  Who looks without this may find one taken that is free,
+        and a runner may miss its turn or its ticket.
+        """
+        lock = open_lock(self.layout.gpu / "plan.lock")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def lease_is_free(self, name: str) -> bool:
+        with self.planning():
+            return is_free(self.layout.gpu / f"lease-{name}.lock")
+
+    def ticket_is_free(self, name: str) -> bool:
+        with self.planning():
+            return is_free(self.layout.gpu / f"ticket-{name}.lock")
 
     def close(self) -> None:
         for activator in self.activators:
@@ -364,18 +396,18 @@ class Activator:
         self, world: World, name: str, *, role: str = "demand", first: bytes | None = None
     ) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(30)
+        self._socket.settimeout(LIMIT)
+        self._file = self._socket.makefile("rb")
+        self.seen: list[FromRunner] = []
+        world.activators.append(self)
         self._socket.connect(str(world.layout.runner_socket(name)))
         hello = encode(Hello(role))  # type: ignore[arg-type]
         self._socket.sendall(hello if first is None else first)
-        self._file = self._socket.makefile("rb")
-        world.activators.append(self)
-        self.seen: list[FromRunner] = []
 
     def say(self, line: FromActivator | Control) -> None:
         self._socket.sendall(encode(line))
 
-    def hear(self, limit: float = 30) -> FromRunner | None:
+    def hear(self, limit: float = LIMIT) -> FromRunner | None:
         self._socket.settimeout(limit)
         line = self._file.readline()
         if not line:
@@ -384,7 +416,7 @@ class Activator:
         self.seen.append(said)
         return said
 
-    def wait(self, kind: type[Any], limit: float = 30) -> Any:
+    def wait(self, kind: type[Any], limit: float = LIMIT) -> Any:
         """Read on until a line of *kind* comes."""
         deadline = time.monotonic() + limit
         while (said := self.hear(max(0.01, deadline - time.monotonic()))) is not None:
@@ -410,7 +442,7 @@ def control(world: World, name: str, command: str) -> Answer:
     return decode_answer(line)
 
 
-def until(condition: Callable[[], Any], limit: float = 20, what: str = "") -> None:
+def until(condition: Callable[[], Any], limit: float = LIMIT, what: str = "") -> None:
     deadline = time.monotonic() + limit
     while not condition():
         if time.monotonic() > deadline:
@@ -430,6 +462,12 @@ def process_model(name: str, *extra: str, **changes: Any) -> Model:
         timeouts=Timeouts(idle=60, stall=40, start=60, drain=5),
     )
     return replace(model, **changes)
+
+
+def gated(model: Model, gate: Path) -> Model:
+    """Have the process of *model* begin to load, and go on only when *gate* is there."""
+    wait = f'echo Starting to load model; until [ -e {gate} ]; do sleep 0.05; done; exec "$@"'
+    return replace(model, command=("/bin/sh", "-c", wait, "sh", *model.command))
 
 
 def container_model(
@@ -470,6 +508,8 @@ class DockerDoor:
         world.doors.append(self)
         self._open: list[socket.socket] = []
         self._listener: socket.socket | None = None
+        # Nobody comes through while it is being shut.
+        self._lock = threading.Lock()
         self.open()
 
     def open(self) -> None:
@@ -482,15 +522,17 @@ class DockerDoor:
 
     def shut(self) -> None:
         assert self._listener is not None
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.path.unlink()
-        for sock in self._open:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+            self._listener = None
+            self.path.unlink()
+            for sock in self._open:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
+        if self._listener is not None:
             self.shut()
         for sock in self._open:
             sock.close()
@@ -501,11 +543,15 @@ class DockerDoor:
                 near, _ = listener.accept()
             except OSError:
                 return
-            far = socket.socket(socket.AF_UNIX)
-            far.connect(docker_socket())
-            self._open += [near, far]
-            for source, target in ((near, far), (far, near)):
-                threading.Thread(target=_copy, args=(source, target), daemon=True).start()
+            with self._lock:
+                if listener is not self._listener:
+                    near.close()  # accepted in the moment in which it was shut
+                    return
+                far = socket.socket(socket.AF_UNIX)
+                self._open += [near, far]
+                far.connect(docker_socket())
+                for source, target in ((near, far), (far, near)):
+                    threading.Thread(target=_copy, args=(source, target), daemon=True).start()
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:

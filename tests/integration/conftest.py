@@ -11,7 +11,7 @@ from activator_process import NAME, ScriptedRunner, Stage, TinyEngine, answer_ok
 HERE = Path(__file__).parent
 # Seconds.  They start processes, a dozen some of them, which takes the longer the more
 # runs beside them; what a test waits for has limits of its own, which say what did not come.
-LIMIT = 120
+LIMIT = 300
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

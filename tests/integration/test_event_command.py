@@ -29,7 +29,7 @@ def run(directory: Path, sent: bytes) -> subprocess.CompletedProcess[str]:
             capture_output=True,
             text=True,
             check=False,
-            timeout=20,
+            timeout=60,
         )
 
 

@@ -46,7 +46,7 @@ STAND_IN = {
 def docker(*words: str, data: bytes | None = None) -> str:
     # The classic builder: BuildKit is a plugin that Debian does not ship.
     env = os.environ | {"DOCKER_BUILDKIT": "0"}
-    done = subprocess.run(["docker", *words], input=data, env=env, capture_output=True, timeout=120)
+    done = subprocess.run(["docker", *words], input=data, env=env, capture_output=True, timeout=280)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode().strip()
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import trio
 from lease_world import call, shown, start
-from runner_world import Activator, World, opened, process_model, until
+from runner_world import LIMIT, Activator, World, opened, process_model, until
 
-from spark_activator.protocol import Busy, Failed, Ready
+from spark_activator.catalog.model import Timeouts
+from spark_activator.protocol import Busy, Failed, Ready, Yield, Yielded
 from spark_activator.runner.view import look
 from spark_activator.runner.watch import DirectoryWatch
 
@@ -53,7 +54,7 @@ def test_hold_keeps_models_out_and_names_its_end(world: World) -> None:
     refused = Activator(world, "a").wait(Failed)
     held = shown(world)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=40)
+    out, err = process.communicate(timeout=LIMIT)
 
     assert refused.code == "gpu_held"
     assert "'hold' keeps what it has" in refused.message
@@ -105,11 +106,15 @@ def test_exclusive_evicts_what_would_fit_beside_it(world: World) -> None:
 
 
 def test_pause_makes_models_go_and_refusals_name_its_end(world: World) -> None:
-    world.runner(process_model("a"))
+    # It is on its way out for as long as it takes to see that.
+    world.runner(process_model("a", timeouts=Timeouts(idle=60, stall=40, start=60, drain=60)))
     activator = Activator(world, "a")
     activator.wait(Ready)
 
     said = call(world, "pause", "--for", "20h")
+    activator.wait(Yield)
+    activator.say(Yielded())
+    activator.close()
 
     assert said.returncode == 0, said.stderr
     assert "paused until" in said.stdout
@@ -155,10 +160,10 @@ def test_killed_lender_leaves_no_ticket_and_is_said(world: World) -> None:
 
     os.kill(lender, signal.SIGKILL)
 
-    _, err = process.communicate(timeout=40)
+    _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 1
     assert "the lender ended without an answer" in err
-    assert shown(world)["tickets"] == []
+    until(lambda: shown(world)["tickets"] == [])
 
 
 async def test_looking_wakes_nobody_and_makes_nothing(world: World) -> None:

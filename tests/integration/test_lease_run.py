@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from lease_world import call, environment, shown, start
-from runner_world import Activator, World, opened, process_model, until
+from runner_world import LIMIT, Activator, World, opened, process_model, until
 
 from spark_activator.protocol import Busy, Failed, Ready
 
@@ -71,7 +71,7 @@ def test_signals_reach_the_command(world: World, number: signal.Signals) -> None
 
     process.send_signal(number)
 
-    process.communicate(timeout=40)
+    process.communicate(timeout=LIMIT)
     assert process.returncode == 9
 
 
@@ -93,7 +93,7 @@ def signal_sets(status: str) -> list[int]:
 def test_killed_wrapper_frees_the_lease_only_when_the_command_is_dead(world: World) -> None:
     process = start(
         world, "lease", "run", "--memory", "64MiB", "--name", "long", "--",
-        "sh", "-c", "echo $$; exec sleep 60",
+        "sh", "-c", "echo $$; exec sleep 600",
     )  # fmt: skip
     assert process.stdout is not None
     command = int(process.stdout.readline())
@@ -126,7 +126,7 @@ def test_command_that_closes_what_it_inherits_keeps_its_lease(world: World) -> N
     assert not world.lease_is_free("+x")
 
     process.terminate()
-    process.communicate(timeout=40)
+    process.communicate(timeout=LIMIT)
     assert process.returncode == 128 + signal.SIGTERM
     assert world.lease_is_free("+x")
 
@@ -168,7 +168,7 @@ def test_two_programs_of_one_name_are_two(world: World) -> None:
         world, "lease", "run", "--memory", "64MiB", "--name", "x", "--", "sh", "-c", script
     )
 
-    first.communicate(timeout=40)
+    first.communicate(timeout=LIMIT)
     assert (second.returncode, second.stdout) == (0, "second\n")
     assert second.stderr.endswith("called 'x.2', since there is a 'x'\n")
     assert first.returncode == 1  # `read` at the end of its input
@@ -190,7 +190,7 @@ def test_programs_of_one_name_that_come_at_once_get_a_name_each(world: World) ->
     names = {lease["model"] for lease in shown(world)["leases"]}
 
     for process in many:
-        process.communicate(timeout=40)
+        process.communicate(timeout=LIMIT)
     assert names == {"x", "x.2", "x.3", "x.4"}
 
 

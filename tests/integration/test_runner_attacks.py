@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import errno
+import ctypes
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -40,7 +39,7 @@ from spark_activator.runner.gpu_files import read_lease, read_ticket
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
@@ -140,6 +139,8 @@ def door(world: World) -> DockerDoor:
 def test_runner_that_comes_back_while_docker_is_away_keeps_the_engine(
     world: World, name: str, door: DockerDoor
 ) -> None:
+    # Clients wait for Docker however long this takes.
+    world.constants["runner.way_up.DOCKER_PATIENCE"] = 600.0
     unit = world.runner(container_model(name))
     activator, activation = ready(world, name)
     before = containers(name)
@@ -157,33 +158,27 @@ def test_runner_that_comes_back_while_docker_is_away_keeps_the_engine(
     assert containers(name) == before
 
 
-@pytest.mark.slow
-def put_in_place(path: Path, what: Path) -> None:
-    """Rename *what* to *path*, where the runner makes a directory anew whenever it looks."""
-    while True:
-        try:
-            what.rename(path)
-        except OSError as error:
-            if error.errno not in (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY):
-                raise
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink() if path.is_file() else shutil.rmtree(path)
-        else:
-            return
+def exchange(one: Path, other: Path) -> None:
+    """Have each where the other was, with no moment in between; see rename(2)."""
+    at_cwd, rename_exchange = -100, 2
+    libc = ctypes.CDLL(None, use_errno=True)
+    names = os.fsencode(one), os.fsencode(other)
+    if libc.renameat2(at_cwd, names[0], at_cwd, names[1], rename_exchange) != 0:
+        raise OSError(ctypes.get_errno(), "cannot exchange", one, None, other)
 
 
 @contextlib.contextmanager
 def broken_leases(world: World) -> Iterator[None]:
     """Have a file where the directory of leases was, which comes back as it was."""
+    # At once: the runner makes anew what is missing whenever it looks.
     file = world.root / "in-its-place"
     file.write_text("not a directory")
-    aside = world.root / "aside"
-    world.layout.gpu.rename(aside)
-    put_in_place(world.layout.gpu, file)
+    exchange(world.layout.gpu, file)
     yield
-    put_in_place(world.layout.gpu, aside)
+    exchange(world.layout.gpu, file)
 
 
+@pytest.mark.slow
 def test_directory_of_leases_that_breaks_does_not_end_a_model_that_serves(world: World) -> None:
     unit = world.runner(process_model("a"))
     activator, activation = ready(world, "a")
@@ -277,19 +272,28 @@ def test_many_activations_of_one_runner_leak_nothing(
     world: World, name: str, kind: str, times: int
 ) -> None:
     make = process_model if kind == "process" else container_model
+    # Who has not said who it is keeps the runner, where the next client comes late.
+    world.constants["runner.connection.HELLO_LIMIT"] = 600.0
     unit = world.runner(make(name, probe=False))
+    keeper = Activator(world, name, first=b"")
     counts = []
     activator, _ = ready(world, name)
     for _ in range(times):
         counts.append(held_by(world, name))
         activator.say(Bye())
         activator.close()
-        # It comes before the last engine is gone, so that the runner stays.
         activator, _ = ready(world, name)
     assert unit.starts == 1
     print(counts)
-    assert max(fds for fds, _ in counts[-3:]) <= max(fds for fds, _ in counts[:3]) + 2
-    assert counts[-1][1] <= 12
+    most = max(fds for fds, _ in counts[:3]) + 2
+
+    def leaks_nothing() -> bool:
+        # What it has open for a moment, as the last client's connection, is closed soon.
+        fds, threads = held_by(world, name)
+        return fds <= most and threads <= 12
+
+    until(leaks_nothing)
+    keeper.close()
 
 
 class SlowDocker(threading.Thread):

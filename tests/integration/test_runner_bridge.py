@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import os
 import signal
@@ -10,20 +11,19 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from docker_world import containers, docker, opened_with_docker, ready
 from ports import free_port
-from runner_world import World, container_model, until
+from runner_world import LIMIT, World, container_model, until
 
 from spark_activator.catalog.model import ContainerOptions, Engine, Model, Source
 from spark_activator.protocol import Bye, Stopping
 from spark_activator.runner.sglang import BRIDGE
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 # Echoes what comes on port 8123, and says how its client ended.
 ECHO = """
@@ -70,7 +70,7 @@ def tcp_model(name: str, options: str = "") -> Model:
 
 def connect(path: Path) -> socket.socket:
     client = socket.socket(socket.AF_UNIX)
-    client.settimeout(20)
+    client.settimeout(LIMIT)
     client.connect(str(path))
     return client
 
@@ -94,28 +94,28 @@ def ask_for_stream(path: Path, name: str, tokens: int) -> socket.socket:
 
 
 def test_server_with_tcp_only_is_on_the_socket_and_leaves(world: World, name: str) -> None:
-    unit = world.runner(tcp_model(name, "--tokens-per-second 20"))
+    unit = world.runner(tcp_model(name, "--tokens-per-second 20 --max-tokens 100000"))
     activator, activation = ready(world, name)
     path = world.layout.upstream(name) / activation / "engine.sock"
     assert stat.S_IMODE(path.stat().st_mode) == 0o770
 
-    times = []
-    with ask_for_stream(path, name, 60) as client:
+    # Hours of tokens come as they are made, not in one piece at the end.
+    with ask_for_stream(path, name, 100_000) as client:
+        got = b""
+        while got.count(b"data: ") < 10:
+            piece = client.recv(65536)
+            assert piece, got
+            got += piece
+    with ask_for_stream(path, name, 10) as client:
         got = b""
         while piece := client.recv(65536):
             got += piece
-            times.append(time.monotonic())
     assert got.rstrip().endswith((b"data: [DONE]", b"0"))
-    # Three seconds of tokens come as they are made, not in one piece at the end.
-    assert len(times) >= 10
-    assert times[-1] - times[0] > 0.5
 
-    began = time.monotonic()
     activator.say(Bye())
     activator.close()
-    until(lambda: unit.exits == [0], what="the runner leaves")
     # The server heard SIGTERM: Docker's SIGKILL comes after 75 s.
-    assert time.monotonic() - began < 60
+    until(lambda: unit.exits == [0], limit=60, what="the runner leaves")
     assert containers(name) == []
 
 
@@ -129,7 +129,7 @@ def test_sigterm_lets_the_server_finish_what_it_has(world: World, name: str) -> 
         while piece := client.recv(65536):
             got += piece
     assert b"data: [DONE]" in got
-    activator.wait(Stopping, limit=20)
+    activator.wait(Stopping)
     activator.close()
 
 
@@ -146,9 +146,10 @@ def test_container_ends_with_either(world: World, name: str, victim: str) -> Non
         and "docker-init" not in line
     ]
     for pid in found:
-        os.kill(int(pid), signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # the first one's end was that of all
+            os.kill(int(pid), signal.SIGKILL)
     assert found
-    activator.wait(Stopping, limit=10)
+    activator.wait(Stopping)
     until(lambda: not containers(name), what="the container is gone")
     activator.close()
 
@@ -191,7 +192,7 @@ def test_client_that_leaves_ends_its_connection_to_the_server(
         client.shutdown(socket.SHUT_WR)
         assert client.recv(100) == b"all 0"
     process.terminate()
-    assert process.communicate(timeout=10) == (None, "")
+    assert process.communicate(timeout=LIMIT) == (None, "")
 
 
 def test_status_is_the_servers_and_its_clients_hear_the_end(
@@ -201,13 +202,13 @@ def test_status_is_the_servers_and_its_clients_hear_the_end(
     with connect(path) as client:
         client.sendall(b"die")
         assert client.recv(100) == b""
-    assert process.wait(10) == 7
+    assert process.wait(LIMIT) == 7
 
 
 def test_sigterm_reaches_the_server(bridged: tuple[Path, subprocess.Popen[str]]) -> None:
     _, process = bridged
     process.terminate()
-    assert process.wait(10) == 128 + signal.SIGTERM
+    assert process.wait(LIMIT) == 128 + signal.SIGTERM
 
 
 def test_bridge_is_in_the_language_of_old_images() -> None:
@@ -228,7 +229,7 @@ def test_socket_that_cannot_be_made_ends_the_server(tmp_path: Path) -> None:
     port = str(free_port())
     path = str(tmp_path / "missing" / "s")
     command = [sys.executable, "-I", BRIDGE, path, port, sys.executable, "-c", ECHO, port]
-    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LIMIT)
     assert ended.returncode == 128 + signal.SIGKILL
     assert "bridge: cannot serve on" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -26,13 +26,13 @@ from runner_world import (
     until,
 )
 
-from spark_activator.catalog.model import Engine, Source
+from spark_activator.catalog.model import Engine, Source, Timeouts
 from spark_activator.protocol import Busy, Bye, Failed, Ready, Starting, Stopping, Yield, Yielded
 from spark_activator.runner.dockerd import CALL_LIMIT
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -47,7 +47,8 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def test_hello_ready_bye_gone(world: World, name: str) -> None:
-    unit = world.runner(container_model(name, "--load-time", "1"))
+    # Docker may take its time until it shows the log.
+    unit = world.runner(container_model(name, "--weights-time", "4"))
     activator, activation = ready(world, name)
     upstream = world.layout.upstream(name) / activation
     assert stat.S_IMODE(upstream.stat().st_mode) == 0o2770
@@ -85,7 +86,8 @@ def test_runner_killed_while_serving_adopts_its_container(world: World, name: st
 
 @pytest.mark.slow
 def test_runner_killed_while_loading_adopts_what_loads(world: World, name: str) -> None:
-    unit = world.runner(container_model(name, "--load-time", "6"))
+    # The next runner hears of it, however long that takes to start.
+    unit = world.runner(container_model(name, "--weights-time", "1", "--compile-time", "12"))
     activator = Activator(world, name)
     activator.say(Busy(1))
     while (line := activator.hear()) and getattr(line, "phase", "") != "weights":
@@ -152,7 +154,8 @@ def test_missing_weights_are_named_with_the_command_each_time(world: World, name
 
 
 def test_stop_by_control_drains_first(world: World, name: str) -> None:
-    unit = world.runner(container_model(name))
+    drains = Timeouts(idle=60, stall=40, start=60, drain=60)
+    unit = world.runner(container_model(name, timeouts=drains))
     activator, _ = ready(world, name)
     answers = []
     asking = threading.Thread(target=lambda: answers.append(control(world, name, "stop")))
@@ -193,18 +196,23 @@ def door(world: World) -> DockerDoor:
 def test_docker_that_is_away_is_said_at_once_and_asked_anew(
     world: World, name: str, door: DockerDoor
 ) -> None:
+    # Runs already: what is measured is no start of an interpreter.
+    world.constants["runner.connection.HELLO_LIMIT"] = 600.0
     unit = world.runner(container_model(name))
+    keeper = Activator(world, name, first=b"")
+    until(lambda: "waiting for an activator" in unit.status)
     door.shut()
     began = time.monotonic()
     failed = Activator(world, name).wait(Failed)
     assert failed.code == "docker_unavailable"
-    # What Docker is given to answer anything; an interpreter starts in it.
+    # What Docker is given to answer anything.
     assert time.monotonic() - began < CALL_LIMIT
     until(lambda: world.lease_is_free(name))
 
     door.open()
     ready(world, name)
     assert unit.starts == 1
+    keeper.close()
 
 
 @pytest.mark.slow
@@ -213,11 +221,16 @@ def test_docker_that_hangs_is_away(world: World, name: str, tmp_path: Path) -> N
     deaf.bind(str(tmp_path / "deaf.sock"))
     deaf.listen()
     world.docker_through(tmp_path / "deaf.sock")
-    world.runner(container_model(name))
+    # Runs already, as above.
+    world.constants["runner.connection.HELLO_LIMIT"] = 600.0
+    unit = world.runner(container_model(name))
+    keeper = Activator(world, name, first=b"")
+    until(lambda: "waiting for an activator" in unit.status)
 
     # Whether it is there shows sooner than anything else that it is asked.
     assert Activator(world, name).wait(Failed, limit=CALL_LIMIT).code == "docker_unavailable"
     until(lambda: world.lease_is_free(name))
+    keeper.close()
     deaf.close()
 
 

@@ -10,7 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from runner_world import TOTAL, Activator, World, control, opened, process_model, until
+from runner_world import (
+    PACE,
+    SLOW,
+    TOTAL,
+    Activator,
+    World,
+    control,
+    gated,
+    opened,
+    process_model,
+    until,
+)
 
 from spark_activator.catalog.model import Timeouts
 from spark_activator.protocol import (
@@ -24,7 +35,6 @@ from spark_activator.protocol import (
     Yield,
     Yielded,
 )
-from spark_activator.runner.lock import is_free
 
 
 @pytest.fixture
@@ -34,14 +44,17 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def test_hello_ready_bye_gone(world: World) -> None:
-    unit = world.runner(process_model("a", "--load-time", "0.5"))
+    gate = world.root / "gate"
+    unit = world.runner(gated(process_model("a"), gate))
     activator = Activator(world, "a")
     activator.say(Busy(1))
+    while activator.wait(Starting).phase != "weights":
+        pass
+    gate.touch()
     ready = activator.wait(Ready)
     assert (world.layout.upstream("a") / ready.upstream / "engine.sock").is_socket()
     phases = [line.phase for line in activator.seen if isinstance(line, Starting)]
     assert phases[0] == "memory"
-    assert "weights" in phases
     assert world.state("a")["phase"] == "ready"
 
     activator.say(Busy(0))
@@ -62,6 +75,7 @@ def start(world: World, name: str) -> Activator:
 
 
 def test_second_model_waits_for_the_busy_first_and_then_serves(world: World) -> None:
+    world.share(replace(world.host, pace=SLOW))
     world.runner(process_model("a"))
     world.runner(process_model("b"))
     a = start(world, "a")
@@ -74,6 +88,8 @@ def test_second_model_waits_for_the_busy_first_and_then_serves(world: World) -> 
     assert world.state("a")["phase"] == "ready"
 
     a.say(Busy(0))
+    until(lambda: world.state("a")["in_flight"] == 0)
+    world.share(replace(world.host, pace=PACE))
     assert a.wait(Yield).reason == "'b' waits"
     a.say(Yielded())
     a.close()
@@ -84,20 +100,22 @@ def test_second_model_waits_for_the_busy_first_and_then_serves(world: World) -> 
 
 
 def test_idle_holder_gives_way_at_once(world: World) -> None:
+    # An idle one goes after 4 s, and a busy one would go after 45 s.
+    world.share(replace(world.host, pace=0.05))
     world.runner(process_model("a"))
     world.runner(process_model("b"))
     a = start(world, "a")
     a.wait(Ready)
     a.say(Busy(0))
     b = start(world, "b")
-    # A busy one would have gone after nine seconds.
-    a.wait(Yield, limit=8)
+    a.wait(Yield, limit=44)
     a.say(Yielded())
     a.close()
     b.wait(Ready)
 
 
 def test_three_models_are_served_in_the_order_in_which_they_came(world: World) -> None:
+    world.share(replace(world.host, pace=SLOW))
     for name in "abc":
         world.runner(process_model(name))
     a = start(world, "a")
@@ -130,6 +148,7 @@ def test_drain_cap_ends_what_does_not_yield(world: World) -> None:
 
 
 def test_runner_killed_in_the_queue_keeps_its_place(world: World) -> None:
+    world.share(replace(world.host, pace=SLOW))
     for name in "abc":
         world.runner(process_model(name))
     a = start(world, "a")
@@ -141,7 +160,7 @@ def test_runner_killed_in_the_queue_keeps_its_place(world: World) -> None:
 
     world.units["b"].kill()
     assert b.hear() is None
-    until(lambda: not is_free(world.layout.gpu / "ticket-b.lock"))
+    until(lambda: not world.ticket_is_free("b"))
     again = start(world, "b")
 
     assert again.wait(Queued).position == 1
@@ -174,6 +193,7 @@ def test_lost_activator_is_waited_for_and_costs_no_reload(world: World) -> None:
 
 
 def test_failed_start_is_told_and_the_next_one_tried(world: World) -> None:
+    world.constants["runner.rounds.LINGER"] = 600.0  # however long the next try takes
     broken = process_model("a", "--exit-at-start", "4", "--exit-message", "no such flag")
     unit = world.runner(broken)
     failed = start(world, "a").wait(Failed)
@@ -224,6 +244,7 @@ def test_engine_that_serves_one_kind_of_model_is_asked_what_it_serves(
 
 
 def test_broken_frozen_model_refuses_that_model_alone(world: World) -> None:
+    world.constants["runner.rounds.LINGER"] = 600.0  # however long the next try takes
     unit = world.runner(process_model("a"))
     world.layout.frozen("a").write_text("{")
     assert start(world, "a").wait(Failed).code == "model_file_broken"
@@ -285,14 +306,14 @@ def test_nobody_ever_came_leaves_after_five_seconds(world: World) -> None:
 
 def test_client_that_says_nothing_keeps_nobody(world: World) -> None:
     # Nor is it waited for as where nobody came.
-    world.constants["runner.rounds.LINGER"] = 90.0
+    world.constants["runner.rounds.LINGER"] = 600.0
     unit = world.runner(process_model("a"))
     Activator(world, "a", first=b"").close()
     until(lambda: unit.exits == [0])
 
 
 def test_stop_by_control(world: World) -> None:
-    unit = world.runner(process_model("a", "--load-time", "20"))
+    unit = world.runner(process_model("a", "--load-time", "600"))
     a = start(world, "a")
     a.wait(Starting)
     answer = control(world, "a", "stop")
@@ -354,6 +375,7 @@ def test_history_tells_how_long_the_next_start_takes(world: World) -> None:
 
 
 def test_sigterm_in_the_queue_leaves_it(world: World) -> None:
+    world.share(replace(world.host, pace=SLOW))
     world.runner(process_model("a"))
     world.runner(process_model("b"))
     start(world, "a").wait(Ready)
@@ -365,11 +387,11 @@ def test_sigterm_in_the_queue_leaves_it(world: World) -> None:
     b.wait(Stopping)
     b.close()
     until(lambda: world.units["b"].exits == [0])
-    assert is_free(world.layout.gpu / "ticket-b.lock")
+    assert world.ticket_is_free("b")
 
 
 def test_sigterm_while_loading_leaves_nothing(world: World) -> None:
-    unit = world.runner(process_model("a", "--load-time", "30"))
+    unit = world.runner(process_model("a", "--load-time", "600"))
     a = start(world, "a")
     while a.wait(Starting).phase != "weights":
         pass
