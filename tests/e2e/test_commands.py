@@ -25,6 +25,7 @@ def test_a_member_of_the_group_needs_no_sudo(stack: Stack) -> None:
 
     listed = stack.node.exec("spark-model list --json", user=USER).out
     status = stack.node.exec(f"spark-model status {MODEL.name}", user=USER).out
+    stack.node.exec("journalctl --sync")
     logs = stack.node.exec(f"spark-model logs {MODEL.name}", user=USER).out
     stack.node.exec(f"spark-model stop {MODEL.name}", user=USER, timeout=90)
 
@@ -51,12 +52,9 @@ def test_what_needs_root_says_so(stack: Stack) -> None:
 
 def test_looking_wakes_nothing(stack: Stack) -> None:
     stack.node.exec(f"spark-model stop {MODEL.name}", timeout=90)
-    stack.wait_for_nothing(MODEL.name)
-
-    stack.node.exec(f"spark-model list; spark-model status; spark-model status {MODEL.name}")
-    stack.node.exec(f"spark-model stop {MODEL.name}; spark-model logs {MODEL.name}")
-
-    stack.wait_for_nothing(MODEL.name, timeout=1)
+    with stack.nothing_wakes(MODEL.name):
+        stack.node.exec(f"spark-model list; spark-model status; spark-model status {MODEL.name}")
+        stack.node.exec(f"spark-model stop {MODEL.name}; spark-model logs {MODEL.name}")
 
 
 def test_a_broken_frozen_file_is_a_503_and_mends(stack: Stack) -> None:

@@ -102,7 +102,8 @@ def test_kill_one_of_three_with_ten_waiters(
         assert len(again) == len(MODELS)
         stack.wait_for_nothing(*(model.name for model in MODELS), timeout=90)
     assert never_two(seen), seen
-    assert all(not stack.lease_held(model.name) for model in MODELS)
+    for model in MODELS:
+        stack.wait_for_free_lease(model.name)
 
 
 def ask_all(stack: Stack) -> list[tuple[Demo, subprocess.Popen[bytes]]]:
