@@ -113,16 +113,17 @@ def expect_state(kind: str, word: str, *, within: float = 0.0) -> None:
 
 def stay(model: Model) -> None:
     """Leave the model to whoever wants to ask it, until a signal comes."""
+    # Whoever reads the last line may be faster than we are: from here on a signal is
+    # kept until we wait for it, and a second one changes nothing.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     print(
         f"\n    Try it:  curl -N http://127.0.0.1:{model.port}/v1/chat/completions -d \\\n"
         """      '{"stream": true, "messages": [{"role": "user", "content": "Hello"}]}'\n"""
         "    Ctrl-C ends it.",
         flush=True,
     )
-    try:
-        signal.pause()
-    except KeyboardInterrupt:
-        print(flush=True)
+    signal.sigwait(SIGNALS)
+    print(flush=True)
 
 
 def leave(_number: int, _frame: FrameType | None) -> None:
