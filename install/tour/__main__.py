@@ -17,7 +17,17 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from manager import NotObserved, Process, expect, listens, processes, state, status_text, unit
+from manager import (
+    NotObserved,
+    Process,
+    expect,
+    listens,
+    processes,
+    state,
+    states,
+    status_text,
+    unit,
+)
 from model import IDLE, Model
 
 SERVING = ("model", "runner", "engine")
@@ -65,8 +75,9 @@ def show_cold(model: Model) -> list[Process]:
     running = processes(model.prefix)
     if not set(SERVING) <= {process.kind for process in running}:
         raise NotObserved(f"expected activator, runner and engine, found: {names(running)}")
-    for kind in SERVING:
-        expect_state(kind, "active")
+    # Asked for at once: the model is idle by now, and has to be there for the next question.
+    services = [unit(kind) for kind in SERVING]
+    expect(f"active: {', '.join(services)}", lambda: states(*services) == ["active"] * 3)
     if cold.pieces < 2:
         raise NotObserved(f"expected a stream, got {cold.pieces} piece of text")
     say("cold start", f"{cold.first:.1f} s from the connection to the first token")
