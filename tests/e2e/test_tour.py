@@ -39,28 +39,26 @@ def nothing_left(data: Path) -> Iterator[None]:
     """Compare what the tour could leave behind on this machine."""
     before = leftovers(data)
     yield
-    assert leftovers(data) == before
+    assert leftovers(data) - before == set()
 
 
-def leftovers(data: Path) -> tuple[list[str], list[str], list[str]]:
+def leftovers(data: Path) -> set[str]:
     """Cgroups, mounts and processes of tours, and not what others do on this machine."""
     # Not rglob: others take their cgroups away while it looks.
     found = (Path(where, name) for where, names, _ in os.walk("/sys/fs/cgroup") for name in names)
-    cgroups = sorted(str(path) for path in found if path.name.startswith("spark-demo-"))
-    mounts = [
-        line for line in Path("/proc/self/mounts").read_text().splitlines() if "cgroup2" in line
-    ]
-    running = []
+    left = {str(path) for path in found if path.name.startswith("spark-demo-")}
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    left.update(line for line in mounts if "cgroup2" in line)
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
+                # The manager hands it on to its units.
                 environment = (entry / "environ").read_bytes().split(b"\0")
-                ours = f"XDG_DATA_HOME={data}".encode() in environment
-                if ours or "/spark-demo-" in (entry / "cgroup").read_text():
-                    running.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                if f"XDG_DATA_HOME={data}".encode() in environment:
+                    left.add(f"{entry.name} {(entry / 'cmdline').read_bytes()!r}")
             except OSError:
                 continue
-    return cgroups, mounts, sorted(running)
+    return left
 
 
 def test_it_shows_every_step_and_stays_until_ctrl_c(environment: dict[str, str]) -> None:
