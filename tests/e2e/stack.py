@@ -141,12 +141,12 @@ class Stack:
         told = json.loads(self.node.exec(f"spark-model status {name} --json").out)
         return told["state"] or {}
 
-    def wait_for_phase(self, name: str, phase: str, timeout: float = 60) -> None:
+    def wait_for_phase(self, name: str, phase: str, timeout: float = PATIENCE) -> None:
         """Wait until the model's state file says *phase*."""
         file = f"/run/spark-activator/state/{name}.json"
         self.node.wait(f'grep -q \'"phase": *"{phase}"\' {file}', timeout=timeout)
 
-    def wait_for_nothing(self, *names: str, timeout: float = 60) -> None:
+    def wait_for_nothing(self, *names: str, timeout: float = PATIENCE) -> None:
         """Wait until no process and no container of these models is left, and all listen."""
         for name in names:
             self.node.wait(nothing(name), timeout=timeout)

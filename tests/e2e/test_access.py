@@ -84,12 +84,12 @@ def opened(stack: Stack, bridge: str) -> Iterator[str]:
         told = node.exec("spark-model apply").out
         assert f"sudo spark-model update {MODEL.name}" in told
         assert "sudo spark-model update --nginx" in told
-        node.exec(f"spark-model update {MODEL.name} && spark-model update --nginx", timeout=120)
+        node.exec(f"spark-model update {MODEL.name} && spark-model update --nginx")
         try:
             yield added.out.strip()
         finally:
             node.exec(f"rm /etc/spark-activator/host.yaml; : >{keys}; spark-model apply")
-            node.exec(f"spark-model update {MODEL.name}; spark-model update --nginx", timeout=120)
+            node.exec(f"spark-model update {MODEL.name}; spark-model update --nginx")
             assert bridge not in node.exec("ss -Hltn").out
 
 
@@ -196,7 +196,7 @@ def test_what_a_key_has_had_survives_kills(stack: Stack, opened: str) -> None:
         return {name: one[name] for name in ("requests", "input_tokens", "output_tokens")}
 
     # Whoever leaves has told all: what was asked before is counted.
-    stack.node.exec(f"spark-model stop {MODEL.name}", timeout=90)
+    stack.node.exec(f"spark-model stop {MODEL.name}")
     before = used()
     request = ("POST", MODEL.url, f"x-api-key: {opened}")
     assert ask(stack, request, request) == [("200", "-")] * 2
@@ -229,7 +229,7 @@ def test_state_and_history_may_be_read_by_everybody(stack: Stack, opened: str) -
     request = ("POST", MODEL.url, f"x-api-key: {opened}")
     assert ask(stack, request) == [("200", "-")]
     # An activation is written down when it is over.
-    stack.node.exec(f"spark-model stop {MODEL.name}", timeout=90)
+    stack.node.exec(f"spark-model stop {MODEL.name}")
     assert ask(stack, request) == [("200", "-")]
 
     for file in (

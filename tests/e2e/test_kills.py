@@ -21,7 +21,7 @@ def models(stack: Stack):
 
 @pytest.fixture(autouse=True)
 def nothing_before(stack: Stack) -> None:
-    stack.wait_for_nothing(MODEL.name, timeout=90)
+    stack.wait_for_nothing(MODEL.name)
 
 
 def stays_at_one_container_and_ends_at_none(stack: Stack, model: Demo = MODEL) -> None:
@@ -107,11 +107,11 @@ def test_container_killed_mid_stream_is_started_again_by_the_next_request(stack:
 
 
 def test_docker_away_is_an_honest_503_and_mends_itself(stack: Stack) -> None:
-    stack.node.exec("systemctl stop docker.socket docker.service", timeout=120)
+    stack.node.exec("systemctl stop docker.socket docker.service")
     try:
         [told] = stack.ask(MODEL.url, MODEL.name)
     finally:
-        stack.node.exec("systemctl start docker.socket docker.service", timeout=120)
+        stack.node.exec("systemctl start docker.socket docker.service")
 
     assert told["status"] == 503
     assert told["error"]["code"] == "docker_unavailable"

@@ -142,7 +142,7 @@ def test_stop_ends_the_engine_until_the_next_request(stack: Stack) -> None:
     [told] = stack.ask(FIRST.url, FIRST.name)
     assert told["ended"] == "complete"
 
-    stack.node.exec(f"spark-model stop {FIRST.name}", timeout=90)
+    stack.node.exec(f"spark-model stop {FIRST.name}")
 
     assert stack.containers(FIRST.name) == []
     [told] = stack.ask(FIRST.url, FIRST.name)

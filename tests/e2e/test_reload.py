@@ -50,7 +50,7 @@ def test_changed_port_is_pending_until_updated(stack: Stack) -> None:
     assert "pending" in said
     assert before["ended"] == "complete"
 
-    stack.node.exec(f"spark-model update {MODEL.name}", timeout=120)
+    stack.node.exec(f"spark-model update {MODEL.name}")
     [told] = stack.ask(moved.url, MODEL.name)
     [old] = stack.ask(MODEL.url, MODEL.name)
 

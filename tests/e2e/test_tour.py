@@ -52,10 +52,10 @@ def leftovers(data: Path) -> set[str]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                # The manager hands it on to its units.
-                environment = (entry / "environ").read_bytes().split(b"\0")
-                if f"XDG_DATA_HOME={data}".encode() in environment:
-                    left.add(f"{entry.name} {(entry / 'cmdline').read_bytes()!r}")
+                # The manager hands the variable on to its units, but the engine has not got it.
+                command = (entry / "cmdline").read_bytes()
+                if str(data).encode() in command + (entry / "environ").read_bytes():
+                    left.add(f"{entry.name} {command!r}")
             except OSError:
                 continue
     return left
