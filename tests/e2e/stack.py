@@ -165,8 +165,11 @@ class Stack:
 
     def containers(self, name: str) -> list[str]:
         """The ids of all containers of this model, running or not."""
-        labelled = f"label=io.spark-activator.model={name}"
-        return self.node.exec(f"docker ps -aq --no-trunc --filter {labelled}").out.split()
+        return self.node.exec(containers(name)).out.split()
+
+    def wait_for_no_container(self, name: str) -> None:
+        """Wait until there is no container of this model."""
+        self.node.wait(f'[ -z "$({containers(name)})" ]')
 
     def main_pid(self, unit: str) -> int:
         """The main process of a unit, 0 when there is none."""
@@ -187,6 +190,11 @@ class Stack:
     def wait_for_free_lease(self, name: str) -> None:
         """Wait until nobody holds it: a reaper does while it looks, after a runner's bad end."""
         self.node.wait(free(name))
+
+
+def containers(name: str) -> str:
+    """List in shell the containers of a model, running or not."""
+    return f"docker ps -aq --no-trunc --filter label=io.spark-activator.model={name}"
 
 
 def free(name: str) -> str:

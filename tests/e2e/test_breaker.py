@@ -28,7 +28,8 @@ def test_a_cache_that_went_bad_is_named_and_removed(stack: Stack) -> None:
         for _ in range(2):
             assert "exited with status 1" in warm()
         assert f"sudo spark-model reset {MODEL.name} --cache" in warm()
-        assert stack.containers(MODEL.name) == []
+        # Who waited was told before what is left of it was removed.
+        stack.wait_for_no_container(MODEL.name)
 
         node.exec(f"spark-model reset {MODEL.name} --cache")
 
