@@ -17,7 +17,17 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from manager import NotObserved, Process, expect, listens, processes, state, status_text, unit
+from manager import (
+    NotObserved,
+    Process,
+    expect,
+    listens,
+    processes,
+    state,
+    states,
+    status_text,
+    unit,
+)
 from model import IDLE, Model
 
 SERVING = ("model", "runner", "engine")
@@ -65,8 +75,9 @@ def show_cold(model: Model) -> list[Process]:
     running = processes(model.prefix)
     if not set(SERVING) <= {process.kind for process in running}:
         raise NotObserved(f"expected activator, runner and engine, found: {names(running)}")
-    for kind in SERVING:
-        expect_state(kind, "active")
+    # Asked for at once: the model is idle by now, and has to be there for the next question.
+    services = [unit(kind) for kind in SERVING]
+    expect(f"active: {', '.join(services)}", lambda: states(*services) == ["active"] * 3)
     if cold.pieces < 2:
         raise NotObserved(f"expected a stream, got {cold.pieces} piece of text")
     say("cold start", f"{cold.first:.1f} s from the connection to the first token")
@@ -113,16 +124,17 @@ def expect_state(kind: str, word: str, *, within: float = 0.0) -> None:
 
 def stay(model: Model) -> None:
     """Leave the model to whoever wants to ask it, until a signal comes."""
+    # Whoever reads the last line may be faster than we are: from here on a signal is
+    # kept until we wait for it, and a second one changes nothing.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     print(
         f"\n    Try it:  curl -N http://127.0.0.1:{model.port}/v1/chat/completions -d \\\n"
         """      '{"stream": true, "messages": [{"role": "user", "content": "Hello"}]}'\n"""
         "    Ctrl-C ends it.",
         flush=True,
     )
-    try:
-        signal.pause()
-    except KeyboardInterrupt:
-        print(flush=True)
+    signal.sigwait(SIGNALS)
+    print(flush=True)
 
 
 def leave(_number: int, _frame: FrameType | None) -> None:

@@ -54,6 +54,11 @@ def state(name: str) -> str:
     return systemctl("is-active", name, check=False).strip()
 
 
+def states(*names: str) -> list[str]:
+    """Say what systemd says about some units, a word each."""
+    return systemctl("is-active", *names, check=False).split()
+
+
 def status_text(name: str) -> str:
     """Say what a unit's process says about itself."""
     return systemctl("show", "--property=StatusText", "--value", name, check=False).strip()

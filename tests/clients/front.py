@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ports import free_port
 from runner_world import Unit, World, opened, process_model, until
 
 from spark_activator.catalog.model import Model, Timeouts
@@ -31,8 +32,7 @@ class Nginx:
     """nginx with the configuration of spark-nginx.service, on the world's directories."""
 
     def __init__(self, world: World) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         layout = world.layout
         share, temporary = layout.share / "nginx", world.root / "nginx-temp"
         for directory in (share, temporary, layout.config, layout.state, layout.run / "nginx"):
@@ -57,7 +57,7 @@ class Nginx:
         ]  # fmt: skip
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(command, stderr=log)
-        until(self._listens, what="nginx does not listen")
+        until(self._listens, limit=60, what="nginx does not listen")
 
     def _listens(self) -> bool:
         assert self._process.poll() is None, self.log.read_text()

@@ -15,15 +15,15 @@ from spark_activator.facts import Fact, parse
 MODEL = "io.spark-activator.model"
 
 
-def facts(stack: Stack, name: str) -> list[Fact]:
-    """All facts that runners of *name* have told since boot, oldest first."""
-    out = stack.node.exec(f"journalctl --sync; journalctl -b -u spark-runner@{name} -o cat").out
+def facts(stack: Stack, name: str, part: str = "runner") -> list[Fact]:
+    """All facts that runners of *name* have told since boot, or its activators; oldest first."""
+    out = stack.node.exec(f"journalctl --sync; journalctl -b -u spark-{part}@{name} -o cat").out
     return [fact for fact in map(parse, out.splitlines()) if fact is not None]
 
 
-def last(stack: Stack, name: str, what: str) -> Fact:
+def last(stack: Stack, name: str, what: str, part: str = "runner") -> Fact:
     """The last fact of that kind."""
-    return [fact for fact in facts(stack, name) if fact.what == what][-1]
+    return [fact for fact in facts(stack, name, part) if fact.what == what][-1]
 
 
 def history(stack: Stack, name: str) -> list[dict[str, Any]]:
@@ -36,6 +36,11 @@ def forget(stack: Stack, *models: Demo) -> None:
     """Have no measure of these models: then a switch costs what is assumed."""
     files = " ".join(f"/var/lib/spark-activator/history/{model.name}.jsonl" for model in models)
     stack.node.exec(f"rm -f {files}")
+
+
+def idle_since(stack: Stack, name: str) -> float:
+    """When the last answer of *name* ended, by CLOCK_BOOTTIME."""
+    return float(last(stack, name, "request ended", "model").values["until"])
 
 
 def boottime(stack: Stack) -> float:

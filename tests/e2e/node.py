@@ -22,6 +22,9 @@ ROOT = Path(__file__).parents[2]
 # Where the checkout lies inside, and is installed from.
 CHECKOUT = "/root/spark-activator"
 
+# Long enough for a machine on which much else runs; nothing that works takes as long.
+PATIENCE = 120.0
+
 # `--privileged` asks for more than a restricted machine has; these are what
 # systemd, dockerd and the sandboxing of units need.
 CAPABILITIES = [
@@ -92,8 +95,10 @@ class Node:
         return node
 
     def _wait_for_boot(self) -> None:
-        self.wait("[ -S /run/systemd/private ]", timeout=30)
-        state = self.exec("systemctl is-system-running --wait", check=False, timeout=90).out.strip()
+        self.wait("[ -S /run/systemd/private ]")
+        state = self.exec(
+            "systemctl is-system-running --wait", check=False, timeout=180
+        ).out.strip()
         if state != "running":
             failed = self.exec("systemctl --failed --no-legend --plain; journalctl -b -p3 -n30")
             raise CommandFailed(f"the node is {state!r}\n{failed}")
@@ -112,7 +117,7 @@ class Node:
         command: str,
         *,
         check: bool = True,
-        timeout: float = 60,
+        timeout: float = PATIENCE,
         stdin: str | bytes = b"",
         env: Mapping[str, str] | None = None,
         user: str = "root",
@@ -161,7 +166,7 @@ class Node:
             self.name, "sh", "-c", command,
         ]  # fmt: skip
 
-    def wait(self, condition: str, *, timeout: float = 30) -> None:
+    def wait(self, condition: str, *, timeout: float = PATIENCE) -> None:
         """Wait until a shell command inside ends with 0, asking ten times a second."""
         loop = f"until {{ {condition}\n}} >/dev/null 2>&1; do sleep 0.1; done"
         result = self.exec(

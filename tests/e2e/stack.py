@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from node import CommandFailed, Node, Result
+from node import PATIENCE, CommandFailed, Node, Result
 
 CLIENT = "/root/client.py"
 OWN_MEMORY = "/root/own_memory.py"
@@ -91,7 +92,7 @@ class Stack:
         try:
             yield
         finally:
-            self.node.exec(f"systemctl disable --now {sockets}", timeout=120)
+            self.node.exec(f"systemctl disable --now {sockets}", timeout=180)
             for model in models:
                 self.node.exec(f"rm /etc/spark-activator/models/{model.name}.yaml")
             self.node.exec("spark-model apply")
@@ -122,31 +123,53 @@ class Stack:
         """Start the client and leave it running; see `finish` and `wait_for_stream`."""
         return self.node.start(shlex.join(["python3", CLIENT, url, model, "--tell", *options]))
 
+    @contextmanager
+    def meanwhile(self, command: str) -> Iterator[None]:
+        """Run a shell command inside over and over, for the duration of the block."""
+        goes_on = f"/run/spark-test-{uuid.uuid4().hex[:8]}"
+        self.node.exec(f"touch {goes_on}")
+        # Ended by a file: a command inside does not end with the process that asked for it.
+        running = self.node.start(f"while [ -e {goes_on} ]; do {command}\nsleep 0.1; done")
+        try:
+            yield
+        finally:
+            self.node.exec(f"rm {goes_on}")
+            running.communicate(timeout=PATIENCE)
+
     def state(self, name: str) -> dict[str, Any]:
         """The state that `spark-model status NAME --json` tells; empty without a runner."""
         told = json.loads(self.node.exec(f"spark-model status {name} --json").out)
         return told["state"] or {}
 
-    def wait_for_phase(self, name: str, phase: str, timeout: float = 60) -> None:
+    def wait_for_phase(self, name: str, phase: str, timeout: float = PATIENCE) -> None:
         """Wait until the model's state file says *phase*."""
         file = f"/run/spark-activator/state/{name}.json"
         self.node.wait(f'grep -q \'"phase": *"{phase}"\' {file}', timeout=timeout)
 
-    def wait_for_nothing(self, *names: str, timeout: float = 60) -> None:
+    def wait_for_nothing(self, *names: str, timeout: float = PATIENCE) -> None:
         """Wait until no process and no container of these models is left, and all listen."""
         for name in names:
-            self.node.wait(
-                f'[ -z "$(docker ps -aq --filter name=^spark-{name}$)" ]'
-                f" && ! systemctl is-active -q spark-model@{name}.service"
-                f" && ! systemctl is-active -q spark-runner@{name}.service"
-                f" && systemctl is-active -q spark-model@{name}.socket",
-                timeout=timeout,
-            )
+            self.node.wait(nothing(name), timeout=timeout)
+
+    @contextmanager
+    def nothing_wakes(self, *names: str) -> Iterator[None]:
+        """See that models of which nothing is left stay so, not for a moment started."""
+        units = [f"spark-{kind}@{name}.service" for name in names for kind in ("model", "runner")]
+        last = f"systemctl show -P ActiveEnterTimestampMonotonic {' '.join(units)}"
+        self.wait_for_nothing(*names)
+        before = self.node.exec(last).out
+        yield
+        for name in names:
+            self.node.exec(nothing(name))
+        assert self.node.exec(last).out == before
 
     def containers(self, name: str) -> list[str]:
         """The ids of all containers of this model, running or not."""
-        labelled = f"label=io.spark-activator.model={name}"
-        return self.node.exec(f"docker ps -aq --no-trunc --filter {labelled}").out.split()
+        return self.node.exec(containers(name)).out.split()
+
+    def wait_for_no_container(self, name: str) -> None:
+        """Wait until there is no container of this model."""
+        self.node.wait(f'[ -z "$({containers(name)})" ]')
 
     def main_pid(self, unit: str) -> int:
         """The main process of a unit, 0 when there is none."""
@@ -161,9 +184,33 @@ class Stack:
 
     def lease_held(self, name: str) -> bool:
         """Whether anybody holds the lock that is the model's lease."""
-        lock = f"/run/spark-activator/gpu/lease-{name}.lock"
-        probe: Result = self.node.exec(f"[ ! -e {lock} ] || flock -n {lock} true", check=False)
+        probe: Result = self.node.exec(free(name), check=False)
         return probe.rc != 0
+
+    def wait_for_free_lease(self, name: str) -> None:
+        """Wait until nobody holds it: a reaper does while it looks, after a runner's bad end."""
+        self.node.wait(free(name))
+
+
+def containers(name: str) -> str:
+    """List in shell the containers of a model, running or not."""
+    return f"docker ps -aq --no-trunc --filter label=io.spark-activator.model={name}"
+
+
+def free(name: str) -> str:
+    """Ask in shell whether nobody holds the lock that is the model's lease."""
+    lock = f"/run/spark-activator/gpu/lease-{name}.lock"
+    return f"[ ! -e {lock} ] || flock -n {lock} true"
+
+
+def nothing(name: str) -> str:
+    """Ask in shell whether no process and no container of a model is left, and it listens."""
+    return (
+        f'[ -z "$(docker ps -aq --filter name=^spark-{name}$)" ]'
+        f" && ! systemctl is-active -q spark-model@{name}.service"
+        f" && ! systemctl is-active -q spark-runner@{name}.service"
+        f" && systemctl is-active -q spark-model@{name}.socket"
+    )
 
 
 def parse(output: str) -> list[dict[str, Any]]:

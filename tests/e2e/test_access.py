@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 from stack import Demo, Stack
 
-MODEL = Demo("access", 18383, idle=15)
+# Long, so that what is to be killed has not left before.
+MODEL = Demo("access", 18383, idle=600)
 UNIT = f"spark-model@{MODEL.name}"
 # An address that is not there yet, as a tailnet's may be.
 LATE = "10.99.7.1"
@@ -83,12 +84,12 @@ def opened(stack: Stack, bridge: str) -> Iterator[str]:
         told = node.exec("spark-model apply").out
         assert f"sudo spark-model update {MODEL.name}" in told
         assert "sudo spark-model update --nginx" in told
-        node.exec(f"spark-model update {MODEL.name} && spark-model update --nginx", timeout=120)
+        node.exec(f"spark-model update {MODEL.name} && spark-model update --nginx")
         try:
             yield added.out.strip()
         finally:
             node.exec(f"rm /etc/spark-activator/host.yaml; : >{keys}; spark-model apply")
-            node.exec(f"spark-model update {MODEL.name}; spark-model update --nginx", timeout=120)
+            node.exec(f"spark-model update {MODEL.name}; spark-model update --nginx")
             assert bridge not in node.exec("ss -Hltn").out
 
 
@@ -104,7 +105,7 @@ def test_without_a_valid_key_nothing_is_started_whatever_the_entry(
 ) -> None:
     node = stack.node
     stack.wait_for_nothing(MODEL.name)
-    containers = node.exec("docker ps -aq").out
+    containers = node.exec("docker ps -aq").out.split()
     wrong = "Authorization: Bearer " + opened[:-1]
     asked = []
     for entry in entries(bridge):
@@ -136,7 +137,8 @@ def test_without_a_valid_key_nothing_is_started_whatever_the_entry(
 
     runner = f"systemctl show -P ActiveEnterTimestampMonotonic spark-runner@{MODEL.name}.service"
     assert node.exec(runner).out.strip() == "0"
-    assert node.exec("docker ps -aq").out == containers
+    # One that an earlier test has left may have gone meanwhile.
+    assert set(node.exec("docker ps -aq").out.split()) <= set(containers)
 
 
 def test_container_on_the_bridge_is_served_with_its_key(
@@ -194,14 +196,13 @@ def test_what_a_key_has_had_survives_kills(stack: Stack, opened: str) -> None:
         return {name: one[name] for name in ("requests", "input_tokens", "output_tokens")}
 
     # Whoever leaves has told all: what was asked before is counted.
-    stack.node.exec(f"spark-model stop {MODEL.name}", timeout=90)
+    stack.node.exec(f"spark-model stop {MODEL.name}")
     before = used()
     request = ("POST", MODEL.url, f"x-api-key: {opened}")
     assert ask(stack, request, request) == [("200", "-")] * 2
-    # Within the two seconds after which the runner is told, at the latest.
+    # After two seconds the runner is told, at the latest.
     stack.node.wait(
-        f"spark-model key list --json | jq -e '.[0].requests == {before['requests'] + 2}'",
-        timeout=10,
+        f"spark-model key list --json | jq -e '.[0].requests == {before['requests'] + 2}'"
     )
     counted = used()
     assert counted["output_tokens"] == before["output_tokens"] + 10
@@ -211,8 +212,7 @@ def test_what_a_key_has_had_survives_kills(stack: Stack, opened: str) -> None:
 
     assert ask(stack, request) == [("200", "-")]
     stack.node.wait(
-        f"spark-model key list --json | jq -e '.[0].requests == {before['requests'] + 3}'",
-        timeout=10,
+        f"spark-model key list --json | jq -e '.[0].requests == {before['requests'] + 3}'"
     )
     assert opened not in stack.node.exec("spark-model key list; journalctl -b -o cat").out
 
@@ -229,7 +229,7 @@ def test_state_and_history_may_be_read_by_everybody(stack: Stack, opened: str) -
     request = ("POST", MODEL.url, f"x-api-key: {opened}")
     assert ask(stack, request) == [("200", "-")]
     # An activation is written down when it is over.
-    stack.node.exec(f"spark-model stop {MODEL.name}", timeout=90)
+    stack.node.exec(f"spark-model stop {MODEL.name}")
     assert ask(stack, request) == [("200", "-")]
 
     for file in (

@@ -68,7 +68,7 @@ def up_and_down(stack: Stack, model: Demo) -> dict[str, Any]:
     """Bring a model up and down once, and return what its runner has recorded."""
     [told] = stack.ask(model.url, model.name, "--max-tokens", "1")
     assert told["ended"] == "complete"
-    stack.node.exec(f"spark-model stop {model.name}", timeout=60)
+    stack.node.exec(f"spark-model stop {model.name}")
     stack.wait_for_nothing(model.name)
     return history(stack.node, model.name)[-1]
 
@@ -123,7 +123,7 @@ def run(stack: Stack, what: Replay, made: Sequence[Demo]) -> Outcome:
     done = max(call["done"] for call in calls)
     entries = []
     for model in made:
-        stack.node.exec(f"spark-model stop {model.name}", timeout=60)
+        stack.node.exec(f"spark-model stop {model.name}")
         stack.wait_for_nothing(model.name)
         entries += history(stack.node, model.name)[before[model.name] :]
     costs = [f"{entry['start']:.2f} + {entry['stop']:.2f}" for entry in entries]

@@ -19,16 +19,17 @@ def test_a_cache_that_went_bad_is_named_and_removed(stack: Stack) -> None:
     node = stack.node
 
     def warm() -> str:
-        done = node.exec(f"spark-model warm {MODEL.name}", check=False, timeout=60)
+        done = node.exec(f"spark-model warm {MODEL.name}", check=False)
         return "" if done.rc == 0 else done.err
 
     with stack.enabled(MODEL):
         assert warm() == ""
-        node.exec(f"spark-model stop {MODEL.name}", timeout=60)
+        node.exec(f"spark-model stop {MODEL.name}")
         for _ in range(2):
             assert "exited with status 1" in warm()
         assert f"sudo spark-model reset {MODEL.name} --cache" in warm()
-        assert stack.containers(MODEL.name) == []
+        # Who waited was told before what is left of it was removed.
+        stack.wait_for_no_container(MODEL.name)
 
         node.exec(f"spark-model reset {MODEL.name} --cache")
 
@@ -36,6 +37,6 @@ def test_a_cache_that_went_bad_is_named_and_removed(stack: Stack) -> None:
         refused = node.exec(f"spark-model reset {MODEL.name} --cache", check=False)
         assert refused.rc == 1
         assert MODEL.name in refused.err  # it runs on that image
-        node.exec(f"spark-model stop {MODEL.name}", timeout=60)
+        node.exec(f"spark-model stop {MODEL.name}")
         # What it left behind would meet the next test's engines of the same image.
         node.exec(f"spark-model reset {MODEL.name} --cache")

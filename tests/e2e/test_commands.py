@@ -25,8 +25,9 @@ def test_a_member_of_the_group_needs_no_sudo(stack: Stack) -> None:
 
     listed = stack.node.exec("spark-model list --json", user=USER).out
     status = stack.node.exec(f"spark-model status {MODEL.name}", user=USER).out
+    stack.node.exec("journalctl --sync")
     logs = stack.node.exec(f"spark-model logs {MODEL.name}", user=USER).out
-    stack.node.exec(f"spark-model stop {MODEL.name}", user=USER, timeout=90)
+    stack.node.exec(f"spark-model stop {MODEL.name}", user=USER)
 
     assert [one["port"] for one in json.loads(listed) if one["name"] == MODEL.name] == [MODEL.port]
     assert "Phase: ready" in status
@@ -50,17 +51,14 @@ def test_what_needs_root_says_so(stack: Stack) -> None:
 
 
 def test_looking_wakes_nothing(stack: Stack) -> None:
-    stack.node.exec(f"spark-model stop {MODEL.name}", timeout=90)
-    stack.wait_for_nothing(MODEL.name)
-
-    stack.node.exec(f"spark-model list; spark-model status; spark-model status {MODEL.name}")
-    stack.node.exec(f"spark-model stop {MODEL.name}; spark-model logs {MODEL.name}")
-
-    stack.wait_for_nothing(MODEL.name, timeout=1)
+    stack.node.exec(f"spark-model stop {MODEL.name}")
+    with stack.nothing_wakes(MODEL.name):
+        stack.node.exec(f"spark-model list; spark-model status; spark-model status {MODEL.name}")
+        stack.node.exec(f"spark-model stop {MODEL.name}; spark-model logs {MODEL.name}")
 
 
 def test_a_broken_frozen_file_is_a_503_and_mends(stack: Stack) -> None:
-    stack.node.exec(f"spark-model stop {MODEL.name}", timeout=90)
+    stack.node.exec(f"spark-model stop {MODEL.name}")
     stack.wait_for_nothing(MODEL.name)
     file = f"/etc/spark-activator/frozen/{MODEL.name}.json"
     stack.node.exec(f"cp -a {file} /root/frozen && echo '{{' >{file}")
@@ -79,7 +77,7 @@ def test_a_stop_lets_requests_in_flight_finish(stack: Stack) -> None:
     client = stack.asking(MODEL.url, MODEL.name, "--max-tokens", "60")
     wait_for_stream(client)
 
-    stack.node.exec(f"spark-model stop {MODEL.name}", timeout=90)
+    stack.node.exec(f"spark-model stop {MODEL.name}")
 
     [told] = finish(client)
     assert told["ended"] == "complete"

@@ -17,7 +17,7 @@ def test_runner_has_the_page_cache_dropped(node: Node) -> None:
     node.exec("head -c 300M /dev/zero >/var/tmp/read && cat /var/tmp/read >/dev/null")
     before = cached(node)
 
-    assert node.exec(ASK, user="spark-runner", timeout=40).out == "done\n"
+    assert node.exec(ASK, user="spark-runner").out == "done\n"
 
     assert cached(node) < before - 200 * 1024
     # Whoever has asked leaves nothing behind.

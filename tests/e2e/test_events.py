@@ -24,7 +24,7 @@ def test_failures_are_said_and_the_breaker_opens(stack: Stack) -> None:
         with stack.enabled(MODEL):
             node.exec(f"spark-model reset {MODEL.name}")
             for _ in range(2):
-                warmed = node.exec(f"spark-model warm {MODEL.name}", check=False, timeout=60)
+                warmed = node.exec(f"spark-model warm {MODEL.name}", check=False)
                 assert warmed.rc == 1
                 assert "exited with status 3" in warmed.err
             refused = node.exec(f"spark-model warm {MODEL.name}", check=False)
@@ -103,7 +103,7 @@ def test_a_command_that_fails_disturbs_nobody(stack: Stack) -> None:
     node, cursor = stack.node, now(stack)
     with stack.sharing(on_event=["sh", "-c", "cat; exit 3"]), stack.enabled(FIRST, BROKEN):
         node.exec(f"spark-model reset {BROKEN.name}")
-        warmed = node.exec(f"spark-model warm {BROKEN.name}", check=False, timeout=60)
+        warmed = node.exec(f"spark-model warm {BROKEN.name}", check=False)
         assert "exited with status 3" in warmed.err
         [line] = said_since(stack, cursor, 1)
         assert (line["event"], line["code"]) == ("failed", "start_failed")

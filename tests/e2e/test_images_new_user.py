@@ -61,7 +61,7 @@ def test_the_cpu_model_answers_after_four_commands(node: Node) -> None:
     again = node.exec("spark-model enable tiny-vllm").out
     assert "it has been asked for already: ready" in again
     assert "building" not in again
-    node.exec("spark-model remove tiny-vllm", timeout=120)
+    node.exec("spark-model remove tiny-vllm")
 
 
 HUB = f"""
@@ -102,7 +102,7 @@ def test_weights_are_pulled_answer_and_go_again(node: Node) -> None:
 
     assert _type(node, "spark-model chat tiny-hub Hello").strip()
     assert "acme/tiny" in node.exec("spark-model disk").out
-    node.exec("spark-model remove tiny-hub --weights --file --yes", timeout=120)
+    node.exec("spark-model remove tiny-hub --weights --file --yes")
     node.exec(f"[ ! -e {cache} ]")
     assert "acme/tiny" not in node.exec("spark-model disk").out
 
@@ -116,7 +116,7 @@ def test_a_file_that_add_writes_for_a_folder_answers(node: Node) -> None:
 
     _type(node, "spark-model enable mine")
     assert _type(node, "spark-model chat mine Hello").strip()
-    node.exec("spark-model remove mine --file --yes", timeout=120)
+    node.exec("spark-model remove mine --file --yes")
 
 
 def _type(node: Node, command: str) -> str:

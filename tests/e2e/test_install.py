@@ -36,7 +36,7 @@ def install(node: Node, *arguments: str) -> str:
     result = node.exec(
         f"cd {CHECKOUT} && ./install.sh {' '.join(arguments)}",
         env=registries.environment(),
-        timeout=300,
+        timeout=600,
     )
     return result.out
 
@@ -98,6 +98,8 @@ def test_members_of_the_group_need_no_sudo(fresh: Node) -> None:
     fresh.exec("spark-model lease run --memory 1MiB -- true", user="member")
     # The journal of a unit that everybody else may not read.
     assert "spark-nginx" in fresh.exec("journalctl -q -u spark-nginx -n 5", user="member").out
+    # Whoever has lent leaves a moment after.
+    fresh.wait("! systemctl list-units --plain --no-legend 'spark-lease@*' | grep -q .")
 
 
 def test_verify_is_silent_on_what_was_installed(fresh: Node) -> None:
@@ -142,7 +144,7 @@ def test_tour_of_a_user_takes_the_users_own_manager(fresh: Node) -> None:
 
     said = fresh.exec(
         "cd ~/clone && ./install.sh --demo --once",
-        env=registries.environment() | settings, user="visitor", timeout=300,
+        env=registries.environment() | settings, user="visitor", timeout=600,
     ).out  # fmt: skip
 
     assert "no process, unit or socket of the tour is left" in said

@@ -28,10 +28,11 @@ def test_member_runs_a_program_under_a_lease_and_sees_it(people: Node) -> None:
     assert user == "kim"
     [lease] = json.loads(shown)["leases"]
     assert (lease["model"], lease["memory"], lease["foreign"]) == ("job", 1 << 20, True)
+    # Whoever has lent it has it as well, until he has handed it over and left.
+    people.wait("! systemctl list-units --plain --no-legend 'spark-lease@*' | grep -q .")
     after = people.exec("spark-model lease show", user="kim")
     assert "nobody has a lease, nobody waits" in after.out
     assert after.err == ""
-    people.wait("! systemctl list-units --plain --no-legend 'spark-lease@*' | grep -q .")
 
 
 def test_pause_by_a_member_is_named_to_who_asks(people: Node) -> None:

@@ -19,7 +19,7 @@ def test_a_model_answers_after_three_commands(stack: Stack, name: str) -> None:
     try:
         for command in (f"spark-model enable {name}", f"spark-model chat {name} 'Hello, Spark'"):
             began = time.monotonic()
-            said = stack.node.exec(command, timeout=120)
+            said = stack.node.exec(command)
             took.append(f"{time.monotonic() - began:.1f} s  {command}")
             typed.append(command)
 
@@ -36,7 +36,7 @@ def test_a_model_answers_after_three_commands(stack: Stack, name: str) -> None:
         listed = stack.node.exec("curl -sf http://127.0.0.1:8009/v1/models").out
         assert name in listed
     finally:
-        stack.node.exec(f"systemctl disable --now spark-model@{name}.socket", timeout=120)
+        stack.node.exec(f"systemctl disable --now spark-model@{name}.socket")
 
 
 def test_the_doctor_looks_at_a_machine_that_serves(stack: Stack) -> None:
@@ -82,7 +82,7 @@ def test_what_is_missing_is_said_with_the_command_that_brings_it(stack: Stack) -
         assert node.exec("ls /var/lib/spark-activator/hub", check=False).out == ""
         assert "nowhere" not in node.exec("docker images").out
     finally:
-        node.exec(f"systemctl disable --now {sockets}", timeout=60)
+        node.exec(f"systemctl disable --now {sockets}")
         for name in MISSING:
             node.exec(f"rm /etc/spark-activator/models/{name}.yaml")
         node.exec("rm /etc/spark-activator/images.yaml && spark-model apply")
@@ -91,7 +91,7 @@ def test_what_is_missing_is_said_with_the_command_that_brings_it(stack: Stack) -
 def test_the_doctors_commands_mend(stack: Stack) -> None:
     node, name = stack.node, "demo-echo"
     node.exec(f"spark-model enable {name}")
-    node.exec(f"systemctl stop spark-model@{name}.socket", timeout=60)
+    node.exec(f"systemctl stop spark-model@{name}.socket")
     node.exec("systemd-run --quiet --unit squatter python3 -m http.server 18100")
     node.wait("curl -s http://127.0.0.1:18100/ -o /dev/null")
     node.exec("spark-model key add somebody && chmod 0644 /etc/spark-activator/api-keys")
@@ -110,7 +110,7 @@ def test_the_doctors_commands_mend(stack: Stack) -> None:
         assert node.exec(f"systemctl is-active spark-model@{name}.socket").out.strip() == "active"
     finally:
         node.exec("spark-model key remove somebody; systemctl stop squatter", check=False)
-        node.exec(f"spark-model remove {name}", timeout=120)
+        node.exec(f"spark-model remove {name}")
 
 
 def problems_of(stack: Stack) -> list[dict[str, str]]:

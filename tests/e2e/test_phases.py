@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from node import PATIENCE
 from stack import PROC, Demo, Stack, finish, wait_for_stream
 
 from spark_activator.runner.memory_values import parse_meminfo
@@ -19,14 +21,13 @@ PHASES = (
 GIB = 1 << 30
 NAME = "phases"
 
-# Says what a person sees, over and over, a line each time.
-WATCH = f"""
-while :; do
+SEEN = "/root/phases.seen"
+# Says what a person sees, a line each time.
+LOOK = f"""
     printf '%s\\037%s\\037%s\\n' \\
         "$(spark-model status {NAME} | tr '\\n' '|')" \\
         "$(systemctl show -P StatusText spark-runner@{NAME}.service)" \\
-        "$(spark-model status {NAME} --json | tr '\\n' ' ')"
-done >/root/phases.seen
+        "$(spark-model status {NAME} --json | tr '\\n' ' ')" >>{SEEN}
 """
 # Really takes memory, until its standard input ends.
 HOLD = """
@@ -57,46 +58,45 @@ def test_status_names_each_phase_and_what_is_waited_for(stack: Stack) -> None:
     total, free = available(stack)
     # Fits now, and does not while 3 GiB of it are taken.
     need = free - min(8 * GIB, total // 8) - GIB
-    holder = Demo("phases-holder", 18371, ("--tokens-per-second", "20"), idle=2)
+    # It goes when its client does, and not before.
+    holder = Demo("phases-holder", 18371, ("--tokens-per-second", "20"), idle=600, drain=600)
     slow = Demo(
         NAME,
         18372,
         (
-            "--weights-time", "3", "--compile-time", "3", "--graphs-time", "3",
-            "--warmup-time", "3", "--tokens-per-second", "10", "--shutdown-timeout", "4",
+            # For each to be seen: a look takes a second, and more on a busy machine.
+            "--weights-time", "5", "--compile-time", "5", "--graphs-time", "5",
+            "--warmup-time", "5", "--tokens-per-second", "10", "--shutdown-timeout", "5",
         ),
-        idle=30,
-        drain=3,
+        idle=600,
+        drain=5,
         extra={
             "memory": f"{need // (1 << 20)}MiB",
             # An image that takes its time until it says its first word.
             "container": {
                 "entrypoint": [
-                    "sh", "-c", 'sleep 3; exec python3 -m spark_activator.demo "$@"', "sh",
+                    "sh", "-c", 'sleep 5; exec python3 -m spark_activator.demo "$@"', "sh",
                 ]
             },
         },
     )  # fmt: skip
     with stack.sharing(f"{need // (1 << 20)}MiB"), stack.enabled(holder, slow):
-        watcher = stack.node.start(WATCH)
-        try:
-            first = stack.asking(holder.url, holder.name, "--max-tokens", "200")
-            wait_for_stream(first)
-            second = stack.asking(slow.url, NAME, "--max-tokens", "2000")
-            stack.wait_for_phase(NAME, "queued")
+        stack.node.exec(f": >{SEEN}")
+        first = stack.asking(holder.url, holder.name, "--max-tokens", "100000")
+        wait_for_stream(first)
+        with stack.meanwhile(LOOK):
+            second = stack.asking(slow.url, NAME, "--max-tokens", "100000")
+            wait_until_seen(stack, "queued")
             with holding(stack, 3 * GIB):
-                stack.wait_for_phase(NAME, "memory")
-                stack.node.exec("sleep 2")  # so that somebody can look
+                stack.node.exec(f"pkill -f '[c]lient.py .* {holder.name}'")
+                wait_until_seen(stack, "memory")
             wait_for_stream(second)
-            stack.node.exec("sleep 2")
+            wait_until_seen(stack, "ready")
             with holding(stack, 3 * GIB):
-                stack.node.exec(f"spark-model stop {NAME}", timeout=90)
-        finally:
-            watcher.terminate()
+                stack.node.exec(f"spark-model stop {NAME}", timeout=180)
         finish(first)
         finish(second)
-        watcher.communicate()
-        seen = read_watch(stack.node.exec("cat /root/phases.seen").out)
+        seen = read_watch(stack)
 
     print()
     for phase in PHASES:
@@ -111,16 +111,24 @@ def test_status_names_each_phase_and_what_is_waited_for(stack: Stack) -> None:
         assert phase == "ready" or "Waiting for" in shown or "Because" in shown
 
 
-def read_watch(output: str) -> dict[str, tuple[str, str]]:
+def wait_until_seen(stack: Stack, phase: str) -> None:
+    """Wait until somebody who looks over and over has seen that phase."""
+    deadline = time.monotonic() + PATIENCE
+    while phase not in (seen := read_watch(stack)):
+        assert time.monotonic() < deadline, f"'{phase}' is not among {sorted(seen)}"
+        stack.node.exec("sleep 0.2")
+
+
+def read_watch(stack: Stack) -> dict[str, tuple[str, str]]:
     """Sort what was seen by phase, where all three ways of looking met the same one."""
     seen: dict[str, tuple[str, str]] = {}
-    for line in output.splitlines():
+    for line in stack.node.exec(f"cat {SEEN}").out.splitlines():
         shown, _, rest = line.partition("\x1f")
         unit, _, told = rest.partition("\x1f")
         try:
             body = json.loads(told)
         except ValueError:
-            continue  # a command that was cut when the watch ended
+            continue  # not whole yet
         phase = (body["state"] or {}).get("phase")
         if phase and re.search(rf"Phase: {phase}\b", shown) and unit.startswith(phase):
             seen[phase] = (" ".join(shown.split()), unit)

@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from stack import Demo, Stack, finish, wait_for_stream
 
 NAME = "process-engine"
+# Longer than it takes to look at what is left after an answer.
+IDLE = 10
 MODEL = Demo(
     NAME,
     18391,
+    idle=IDLE,
     extra={
         "engine": "process",
         "image": None,
@@ -25,6 +28,7 @@ MODEL = Demo(
 TCP = Demo(
     "tcp-engine",
     18392,
+    idle=IDLE,
     extra={
         "engine": "process",
         "image": None,
@@ -49,9 +53,9 @@ def test_it_serves_and_leaves_no_child_behind(stack: Stack) -> None:
     with enabled(stack):
         [told] = stack.ask(MODEL.url, NAME)
         running = stack.node.exec(f"pgrep -fc '{ENGINE}'").out
-        stack.node.wait(f"! systemctl is-active -q spark-runner@{NAME}.service", timeout=40)
-        stack.node.wait(f"! pgrep -f '{ENGINE}'", timeout=20)
-        stack.node.wait(f"! systemctl is-active -q spark-engine@{NAME}.service", timeout=20)
+        stack.node.wait(f"! systemctl is-active -q spark-runner@{NAME}.service")
+        stack.node.wait(f"! pgrep -f '{ENGINE}'")
+        stack.node.wait(f"! systemctl is-active -q spark-engine@{NAME}.service")
 
     assert told["ended"] == "complete"
     assert int(running) >= 2
@@ -85,7 +89,7 @@ def test_supervisor_killed_takes_the_engine_along_and_the_next_request_is_answer
 
     assert told["ended"] == "cut"
     assert again["ended"] == "complete"
-    stack.node.wait(f"! pgrep -f '{ENGINE}'", timeout=20)
+    stack.node.wait(f"! pgrep -f '{ENGINE}'")
 
 
 def test_engine_that_only_speaks_tcp_is_reached_by_its_proxy_and_by_nobody_else(
@@ -99,7 +103,7 @@ def test_engine_that_only_speaks_tcp_is_reached_by_its_proxy_and_by_nobody_else(
         stack.kill(f"spark-runner@{TCP.name}.service")
         [told] = finish(client)
         [again] = stack.ask(TCP.url, TCP.name)
-        stack.node.wait(f"! systemctl is-active -q spark-runner@{TCP.name}.service", timeout=40)
+        stack.node.wait(f"! systemctl is-active -q spark-runner@{TCP.name}.service")
         # A second engine has a second network, or the first one's: never none.
         stack.node.exec(f"systemctl stop spark-engine@{TCP.name}.service")
         third = stack.asking(TCP.url, TCP.name, "--max-tokens", "60")
@@ -108,4 +112,4 @@ def test_engine_that_only_speaks_tcp_is_reached_by_its_proxy_and_by_nobody_else(
     # Switched off while it streamed: nothing on its way ended before it did.
     [last] = finish(third)
     assert [told["ended"], again["ended"], last["ended"]] == ["complete"] * 3
-    stack.node.wait(f"! systemctl is-active -q spark-tcp@{TCP.name}.service", timeout=30)
+    stack.node.wait(f"! systemctl is-active -q spark-tcp@{TCP.name}.service")

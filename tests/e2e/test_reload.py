@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 from stack import Demo, Stack, finish, wait_for_stream
 
-MODEL = Demo("reload-me", 18341, ("--tokens-per-second", "40"))
+# Idle for longer than it takes to look at what is left after an answer.
+MODEL = Demo("reload-me", 18341, ("--tokens-per-second", "40"), idle=10)
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def enabled(stack: Stack):
 @pytest.mark.usefixtures("enabled")
 @pytest.mark.parametrize("command", ["daemon-reload", "daemon-reexec"])
 def test_reload_under_a_stream_changes_nothing(stack: Stack, command: str) -> None:
-    client = stack.asking(MODEL.url, MODEL.name, "--max-tokens", "160")
+    client = stack.asking(MODEL.url, MODEL.name, "--max-tokens", "400")
     wait_for_stream(client)
     [container] = stack.containers(MODEL.name)
     units = (f"spark-model@{MODEL.name}.service", f"spark-runner@{MODEL.name}.service")
@@ -49,7 +50,7 @@ def test_changed_port_is_pending_until_updated(stack: Stack) -> None:
     assert "pending" in said
     assert before["ended"] == "complete"
 
-    stack.node.exec(f"spark-model update {MODEL.name}", timeout=120)
+    stack.node.exec(f"spark-model update {MODEL.name}")
     [told] = stack.ask(moved.url, MODEL.name)
     [old] = stack.ask(MODEL.url, MODEL.name)
 

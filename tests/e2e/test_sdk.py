@@ -57,12 +57,12 @@ def test_sdks_are_served_by_a_cold_model(stack: Stack) -> None:
         "[ -e /root/sdk ] ||"
         " { python3 -m venv /root/sdk && /root/sdk/bin/pip install -q openai anthropic; }",
         env=registries.environment(),
-        timeout=300,
+        timeout=600,
     )
     stack.node.write("/root/sdk.py", SCRIPT)
     with stack.enabled(MODEL):
         stack.node.wait("curl -sf http://127.0.0.1:8009/v1/models | grep -q sdk-model")
-        told = json.loads(stack.node.exec("/root/sdk/bin/python /root/sdk.py", timeout=90).out)
+        told = json.loads(stack.node.exec("/root/sdk/bin/python /root/sdk.py", timeout=300).out)
 
     assert told["models"] == ["sdk-model"]
     assert told["usage"] == 12

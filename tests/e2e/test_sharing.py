@@ -12,6 +12,7 @@ from ledger import (
     facts,
     forget,
     history,
+    idle_since,
     last,
     never_two,
 )
@@ -19,8 +20,8 @@ from stack import Demo, Stack, finish, wait_for_stream
 
 QUICK = ("--load-time", "1", "--tokens-per-second", "40")
 # Each takes a budget of its own, 256 MiB.  None leaves because it is idle.
-A = Demo("share-a", 18341, QUICK, idle=600, drain=5)
-B = Demo("share-b", 18342, QUICK, idle=600, drain=5)
+A = Demo("share-a", 18341, QUICK, idle=600)
+B = Demo("share-b", 18342, QUICK, idle=600)
 UTILITY = Demo(
     "share-utility", 18343, QUICK, idle=600, extra={"lifecycle": "utility", "keep": "always"}
 )
@@ -28,9 +29,8 @@ EXCLUSIVE = Demo("share-exclusive", 18344, QUICK, idle=2, extra={"lifecycle": "e
 PINNED = Demo("share-pinned", 18345, QUICK, idle=1, extra={"keep": "always"})
 # A switch costs 300 s where there is no measure; see docs/scheduling.md for the rest.
 ASSUMED, HOLD, AGE = 300.0, 0.25, 3.0
-# How late a runner may look that nobody has told: it does so each second, where a busy
-# machine does not keep it from that.
-LOOK = 2.5
+# How late a runner may be that looks each second, and processes that start, on a busy machine.
+LATE = 10.0
 
 
 @pytest.fixture(autouse=True)
@@ -62,14 +62,14 @@ def test_an_idle_model_goes_after_its_turn_hold(stack: Stack) -> None:
     pace = 0.05
     with stack.sharing(pace=str(pace)), stack.enabled(A, B):
         started(stack, A)
-        idle_since = boottime(stack)
+        idle = idle_since(stack, A.name)
         started(stack, B)
 
         drains = last(stack, A.name, "drains")
         assert drains.values["in_flight"] == "0"
         hold = HOLD * ASSUMED * pace
-        # Idle since just before we looked at the clock.
-        assert hold - 1 < drains.at - idle_since < hold + 2 * LOOK
+        # For one that is not idle B would have waited twelve times as long.
+        assert hold - 0.2 < drains.at - idle < hold + LATE
         assert stack.containers(A.name) == []
         [ended] = history(stack, A.name)
         assert (ended["why"], ended["words"]) == ("another model waits", "'share-b' waits")
@@ -88,7 +88,8 @@ def test_a_hot_model_keeps_serving_until_the_waiter_is_old_enough(stack: Stack) 
         [stop] = [one["stop"] for one in history(stack, A.name)[:1]]
         start = last(stack, B.name, "initialised").at - last(stack, B.name, "lease taken").at
         assert waited["ended"] == "complete"
-        assert age - 0.2 < waited["first"] < age + LOOK + A.drain + stop + start + LOOK
+        # What is in flight then takes a second.
+        assert age - 0.2 < waited["first"] < age + 1 + stop + start + LATE
         # It served and admitted all the time; who came too late waited for its next turn.
         assert [one["ended"] for one in served] == ["complete"] * 40
         assert last(stack, A.name, "lease taken").at > last(stack, B.name, "lease taken").at
@@ -100,7 +101,7 @@ def test_an_exclusive_model_has_all_and_the_utility_comes_back(stack: Stack) -> 
         started(stack, A)
         assert stack.lease_held(UTILITY.name)
 
-        exclusive = stack.asking(EXCLUSIVE.url, EXCLUSIVE.name, "--max-tokens", "80")
+        exclusive = stack.asking(EXCLUSIVE.url, EXCLUSIVE.name, "--max-tokens", "400")
         wait_for_stream(exclusive)
         assert stack.containers(A.name) + stack.containers(UTILITY.name) == []
         assert not stack.lease_held(UTILITY.name)
@@ -108,8 +109,8 @@ def test_an_exclusive_model_has_all_and_the_utility_comes_back(stack: Stack) -> 
         assert told["ended"] == "complete"
 
         # Nobody asks for it.
-        stack.node.wait(f"! systemctl is-active -q spark-runner@{EXCLUSIVE.name}", timeout=30)
-        stack.wait_for_phase(UTILITY.name, "ready", timeout=30)
+        stack.node.wait(f"! systemctl is-active -q spark-runner@{EXCLUSIVE.name}")
+        stack.wait_for_phase(UTILITY.name, "ready")
         gone = last(stack, EXCLUSIVE.name, "lease freed").at
         assert last(stack, UTILITY.name, "initialised").at - gone < 30
         assert stack.containers(A.name) == []
@@ -132,9 +133,10 @@ def test_a_model_that_is_always_kept_goes_for_nobody(stack: Stack) -> None:
         assert stack.state(PINNED.name)["phase"] == "ready"
 
 
-@pytest.mark.parametrize("kept", [pytest.param(4, marks=pytest.mark.long), 20])
+# A runner waits for half a minute for memory of which nothing comes back.
+@pytest.mark.parametrize("kept", [pytest.param(4, marks=pytest.mark.long), 12])
 def test_the_next_start_waits_for_the_memory_and_not_for_a_timer(stack: Stack, kept: int) -> None:
-    large = Demo("share-large", 18348, ("--load-time", "4"), idle=600, extra={"memory": "2GiB"})
+    large = Demo("share-large", 18348, ("--load-time", "10"), idle=600, extra={"memory": "2GiB"})
     held = "/run/share-held"
     since = stack.node.exec("date +%s").out.strip()
     with stack.sharing("2GiB"), stack.enabled(large, B):
@@ -158,7 +160,7 @@ def test_the_next_start_waits_for_the_memory_and_not_for_a_timer(stack: Stack, k
 
         assert (first["ended"], told["ended"]) == ("complete", "complete")
         taken = last(stack, B.name, "lease taken").at
-        assert back < taken < back + 2 * LOOK
+        assert back < taken < back + LATE
         journal = f"journalctl --since @{since} -u spark-runner@{large.name}"
         stack.node.exec(f"! {journal} | grep 'not come back'")
 

@@ -84,7 +84,7 @@ SAMPLE = {("spark-runner", "holder", 1.0), ("spark-model", "waiter", 1.0)}
 def test_kill_one_of_three_with_ten_waiters(
     stack: Stack, victim: str, role: str, delay: float
 ) -> None:
-    stack.wait_for_nothing(*(model.name for model in MODELS), timeout=90)
+    stack.wait_for_nothing(*(model.name for model in MODELS))
     with engines_watched(stack, *MODELS) as seen:
         clients = ask_all(stack)
         stack.node.wait(f"[ -e /run/spark-activator/state/{MODELS[0].name}.json ]")
@@ -100,9 +100,10 @@ def test_kill_one_of_three_with_ten_waiters(
         for _, client in (again := ask_all(stack)):
             assert {told["ended"] for told in finish(client)} == {"complete"}
         assert len(again) == len(MODELS)
-        stack.wait_for_nothing(*(model.name for model in MODELS), timeout=90)
+        stack.wait_for_nothing(*(model.name for model in MODELS))
     assert never_two(seen), seen
-    assert all(not stack.lease_held(model.name) for model in MODELS)
+    for model in MODELS:
+        stack.wait_for_free_lease(model.name)
 
 
 def ask_all(stack: Stack) -> list[tuple[Demo, subprocess.Popen[bytes]]]:

@@ -87,7 +87,7 @@ def stack(node: Node) -> Iterator[Stack]:
     yield stack
     node.exec(f"systemctl disable --now {sockets}", timeout=180)
     # The services follow their sockets, and nobody waits for them.
-    node.wait('[ -z "$(docker ps -aq)" ]', timeout=60)
+    node.wait('[ -z "$(docker ps -aq)" ]')
 
 
 def post(stack: Stack, path: str, body: dict[str, Any]) -> tuple[int, str]:
@@ -285,4 +285,4 @@ def test_two_streams_at_once_and_then_nothing(stack: Stack) -> None:
     wait_for_stream(first)
     [one], [two] = finish(first), finish(second)
     assert (one["ended"], two["ended"]) == ("complete", "complete")
-    stack.wait_for_nothing(NAME, timeout=90)
+    stack.wait_for_nothing(NAME)
