@@ -32,16 +32,8 @@ from spark_activator.catalog.host import HostSettings
 from spark_activator.catalog.model import Engine, Image, Model, Source, Timeouts
 from spark_activator.facts import fact
 from spark_activator.layout import Layout
-from spark_activator.protocol import (
-    Answer,
-    Control,
-    FromActivator,
-    FromRunner,
-    Hello,
-    decode_answer,
-    decode_from_runner,
-    encode,
-)
+from spark_activator.protocol import Answer, Control, FromActivator, FromRunner, Hello
+from spark_activator.protocol_json import decode_answer, decode_from_runner, encode
 
 RESTART_AFTER = 0.1
 # Without a measure a switch is taken to cost 5 minutes: with this 3 s, so that an
