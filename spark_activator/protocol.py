@@ -1,4 +1,4 @@
-"""The lines between activator and runner.
+"""The lines between activator and runner; `protocol_json` writes and reads them.
 
 One JSON object a line, UTF-8, at most `MAX_LINE` bytes with its newline.  The
 first line says who is there (`Hello`); on a demand connection every later line
@@ -13,10 +13,8 @@ a key can talk to us, one that adds a line has to raise `PROTOCOL`.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Literal, TypeVar
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from spark_activator.errors import SparkError
 
@@ -36,7 +34,7 @@ class ProtocolError(SparkError):
 Usage = dict[str, tuple[int, int, int]]
 # Of one line: a name has up to 64 bytes and a number 15 digits, so that they fit.
 USAGE_KEYS = 40
-_LARGEST_COUNT = 10**15 - 1
+LARGEST_COUNT = 10**15 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +157,6 @@ class Answer:
     message: str
 
 
-_T = TypeVar("_T")
-
 FromRunner = Queued | Starting | Ready | Yield | Failed | Stopping
 FromActivator = Busy | Yielded | Bye
 Line = Hello | FromRunner | FromActivator | Control | Answer
@@ -169,143 +165,3 @@ FROM_RUNNER: dict[str, type[FromRunner]] = {
     kind.type: kind for kind in (Queued, Starting, Ready, Yield, Failed, Stopping)
 }
 FROM_ACTIVATOR: dict[str, type[FromActivator]] = {kind.type: kind for kind in (Busy, Yielded, Bye)}
-
-# What the JSON value of each annotated field may be.  Booleans are integers in
-# Python, so a field that is no `bool` must not take one.
-_SHAPES: dict[str, tuple[type, ...]] = {
-    "int": (int,),
-    "int | None": (int, type(None)),
-    "float | None": (float, int, type(None)),
-    "str": (str,),
-    "str | None": (str, type(None)),
-    "bool": (bool,),
-    "tuple[str, ...]": (list,),
-    "Usage | None": (dict, type(None)),
-}
-
-
-def encode(line: Line) -> bytes:
-    """Write *line* as one line of JSON."""
-    body: dict[str, Any] = asdict(line)
-    if not isinstance(line, Hello):
-        body = {"type": line.type, **body}
-    if body.get("usage", ...) is None:
-        del body["usage"]  # most lines have none
-    return json.dumps(body, separators=(",", ":")).encode() + b"\n"
-
-
-def decode_hello(line: bytes) -> Hello:
-    """Read the first line of a connection.
-
-    Raises:
-        ProtocolError: It is none, or of a version that we do not speak.
-    """
-    body = _object(line)
-    role, version = body.get("role"), body.get("protocol")
-    if role not in ("demand", "control"):
-        raise ProtocolError(f"expected role 'demand' or 'control', got {role!r}")
-    if type(version) is not int or version < OLDEST_PROTOCOL:
-        raise ProtocolError(f"expected protocol {OLDEST_PROTOCOL} or newer, got {version!r}")
-    return Hello(role=role, protocol=version)
-
-
-def decode_from_runner(line: bytes) -> FromRunner:
-    """Read what a runner said on a demand connection.
-
-    Raises:
-        ProtocolError: The line is not in the protocol.
-    """
-    return _decode(line, FROM_RUNNER)
-
-
-def decode_from_activator(line: bytes) -> FromActivator:
-    """Read what an activator said after its hello.
-
-    Raises:
-        ProtocolError: The line is not in the protocol.
-    """
-    return _decode(line, FROM_ACTIVATOR)
-
-
-def decode_control(line: bytes) -> Control:
-    """Read what the command line asks for.
-
-    Raises:
-        ProtocolError: The line is not in the protocol.
-    """
-    control = _decode(line, {Control.type: Control})
-    if control.command not in ("warm", "stop", "hold", "reset"):
-        raise ProtocolError(f"unknown control command {control.command!r}")
-    return control
-
-
-def decode_answer(line: bytes) -> Answer:
-    """Read the answer to a `Control`.
-
-    Raises:
-        ProtocolError: The line is not in the protocol.
-    """
-    return _decode(line, {Answer.type: Answer})
-
-
-def decode(line: bytes, kinds: Mapping[str, type[_T]]) -> _T:
-    """Read a line of another conversation, which has one of *kinds*, by its `type`.
-
-    Raises:
-        ProtocolError: It has none of them, or a wrong value.
-    """
-    return _decode(line, kinds)
-
-
-def _usage(body: dict[str, Any]) -> Usage:
-    for name, counts in body.items():
-        if (
-            len(body) > USAGE_KEYS
-            or len(name) > 64  # http.keys.NAME
-            or not isinstance(counts, list)
-            or len(counts) != 3
-            or not all(type(count) is int and 0 <= count <= _LARGEST_COUNT for count in counts)
-        ):
-            raise ProtocolError(f"busy: usage: expected three counts a key, got {counts!r:.80}")
-    return {name: (requests, sent, got) for name, (requests, sent, got) in body.items()}
-
-
-def _object(line: bytes) -> dict[str, Any]:
-    if len(line) > MAX_LINE:
-        raise ProtocolError(f"expected a line of at most {MAX_LINE} bytes, got {len(line)}")
-    try:
-        body = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"expected a JSON object, got {line[:80]!r}") from error
-    if not isinstance(body, dict):
-        raise ProtocolError(f"expected a JSON object, got {line[:80]!r}")
-    return body
-
-
-def _decode(line: bytes, kinds: Mapping[str, type[_T]]) -> _T:
-    body = _object(line)
-    name = body.get("type")
-    kind = kinds.get(name) if isinstance(name, str) else None
-    if kind is None:
-        raise ProtocolError(f"expected one of {', '.join(kinds)}, got {name!r}")
-    values: dict[str, Any] = {}
-    for field in fields(kind):  # type: ignore[arg-type]  # every kind is a dataclass
-        if field.name not in body:
-            continue
-        value = body[field.name]
-        shape = _SHAPES.get(str(field.type), (str,))
-        wrong = isinstance(value, bool) and bool not in shape
-        # NaN is no JSON, but Python reads it; it compares with nothing.
-        if wrong or not isinstance(value, shape) or value != value:
-            raise ProtocolError(f"{name}: {field.name}: expected {field.type}, got {value!r}")
-        if isinstance(value, list):
-            if not all(isinstance(item, str) for item in value):
-                raise ProtocolError(f"{name}: {field.name}: expected {field.type}, got {value!r}")
-            value = tuple(value)
-        if isinstance(value, dict):
-            value = _usage(value)
-        values[field.name] = value
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise ProtocolError(f"{name}: a key is missing in {line[:80]!r}") from error

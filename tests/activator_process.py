@@ -21,7 +21,7 @@ from pathlib import Path
 
 import trio
 
-from spark_activator import protocol
+from spark_activator import protocol, protocol_json
 from spark_activator.catalog import frozen
 from spark_activator.catalog.model import Engine, Model, Requests, Source, Timeouts
 from spark_activator.layout import Layout
@@ -252,7 +252,7 @@ class Claim:
         self.ended = False
 
     async def say(self, line: protocol.Line) -> None:
-        await self.stream.send_all(protocol.encode(line))
+        await self.stream.send_all(protocol_json.encode(line))
 
     async def last(self) -> object:
         """Wait until the activator has left; return the type of what it said last."""

@@ -4,7 +4,7 @@ import socket
 import threading
 from contextlib import contextmanager
 
-from spark_activator.protocol import decode_control, decode_hello
+from spark_activator.protocol_json import decode_control, decode_hello
 from spark_activator.state import Phase, State
 
 

@@ -33,16 +33,8 @@ from spark_activator.catalog.host import HostSettings
 from spark_activator.catalog.model import Engine, Image, Model, Source, Timeouts
 from spark_activator.facts import fact
 from spark_activator.layout import Layout
-from spark_activator.protocol import (
-    Answer,
-    Control,
-    FromActivator,
-    FromRunner,
-    Hello,
-    decode_answer,
-    decode_from_runner,
-    encode,
-)
+from spark_activator.protocol import Answer, Control, FromActivator, FromRunner, Hello
+from spark_activator.protocol_json import decode_answer, decode_from_runner, encode
 from spark_activator.runner.lock import is_free, open_lock
 
 RESTART_AFTER = 0.1

@@ -26,6 +26,7 @@ from spark_activator.http.endpoints import JSON_BODIES, Endpoint, endpoint
 from spark_activator.http.head import Head
 from spark_activator.http.policy.apply import decide, reclamp
 from spark_activator.http.policy.decision import Decision
+from spark_activator.http.policy.strict import refuse_encoded
 from spark_activator.http.rate import Pace
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class Intake:
         asked = endpoint(head.path)
         if self._process is None or asked not in JSON_BODIES:
             return Request(head, body, arrived)
-        _check_coding(head)
+        refuse_encoded(head.fields)
         content = Content(self._bodies)
         try:
             await _read(client, head, body, arrived, content)
@@ -102,12 +103,6 @@ def _kept(decision: Decision, content: Content) -> Decision:
     if decision.body is not content.data:
         content.become(decision.body)
     return decision if content.fd < 0 else replace(decision, body=b"")
-
-
-def _check_coding(head: Head) -> None:
-    codings = [value for name, value in head.fields if name == b"content-encoding"]
-    if any(value.lower() != b"identity" for value in codings):
-        raise Refusal("invalid_json", "expected JSON as it is, without a Content-Encoding")
 
 
 async def _read(client: Wire, head: Head, body: Body, arrived: bytes, content: Content) -> None:

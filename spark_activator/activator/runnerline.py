@@ -9,15 +9,8 @@ from typing import Self
 import trio
 
 from spark_activator.activator import unixsocket
-from spark_activator.protocol import (
-    MAX_LINE,
-    FromActivator,
-    FromRunner,
-    Hello,
-    ProtocolError,
-    decode_from_runner,
-    encode,
-)
+from spark_activator.protocol import MAX_LINE, FromActivator, FromRunner, Hello, ProtocolError
+from spark_activator.protocol_json import decode_from_runner, encode
 
 # The runner reads a line within milliseconds; one that does not is broken.
 SEND_LIMIT = 5.0

@@ -12,7 +12,8 @@ from typing import Literal
 
 from spark_activator.errors import UserError
 from spark_activator.layout import Layout
-from spark_activator.protocol import MAX_LINE, Answer, Control, Hello, decode_answer, encode
+from spark_activator.protocol import MAX_LINE, Answer, Control, Hello
+from spark_activator.protocol_json import decode_answer, encode
 
 Command = Literal["warm", "stop", "hold", "reset"]
 

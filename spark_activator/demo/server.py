@@ -58,7 +58,6 @@ class Server:
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._settings = settings
         self._engine = engine
-        self._draining = False
         self._clients: set[Connection] = set()
         # Those that wait for a request: a drain ends them at once.
         self._idle: set[trio.CancelScope] = set()
@@ -82,7 +81,6 @@ class Server:
                 await stop.wait()
                 accepting.cancel_scope.cancel()
             say("INFO:     Shutting down")
-            self._draining = True
             for client in self._clients:
                 client.closing = True
             for scope in self._idle:

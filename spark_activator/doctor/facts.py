@@ -105,10 +105,16 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class KeyFacts:
-    """The file of API keys; *readable* False: only root may look, so nothing is known of it."""
+    """The file of API keys.
+
+    Attributes:
+        readable: False: only root may look, so nothing is known of it.
+        problem: Why nobody can read what is there, `is a directory` say; empty where it is read.
+    """
 
     path: str = ""
     readable: bool = True
+    problem: str = ""
     entries: int = 0
     wrong: tuple[int, ...] = ()
     mode: int | None = None

@@ -191,6 +191,15 @@ def access(facts: Facts) -> Iterator[Finding]:
     if not keys.readable:
         yield Finding(name, "note", "only root may look at the API keys", "sudo spark-model doctor")
         return
+    if keys.problem:
+        # As whoever serves takes it: a file that is damaged lets nobody in.
+        yield Finding(
+            name,
+            "problem",
+            f"{keys.path}: {keys.problem}, so it cannot be read, and nobody is served",
+            f"sudo mv {keys.path} {keys.path}.aside",
+        )
+        return
     if keys.mode is not None and keys.mode & 0o027:
         yield Finding(
             name,

@@ -161,6 +161,9 @@ def read_keys(path: Path) -> KeyFacts:
         return KeyFacts(str(path))
     except PermissionError:
         return KeyFacts(str(path), readable=False)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        return KeyFacts(str(path), problem=reason[:1].lower() + reason[1:])
     # Bytes that are no text make their lines wrong, as they are for who serves.
     found = keys.read(data.decode(errors="replace"))
     return KeyFacts(str(path), entries=len(found.entries), wrong=tuple(found.wrong), mode=mode)
@@ -177,9 +180,10 @@ def _rooms(places: list[str]) -> Iterator[Room]:
     seen = set()
     for place in places:
         path = Path(place)
-        while not path.exists():
-            path = path.parent
+        # Not everybody may look into every directory, root's home for one.
         with contextlib.suppress(OSError):
+            while not path.exists():
+                path = path.parent
             device = path.stat().st_dev
             if device not in seen:
                 seen.add(device)

@@ -8,15 +8,8 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from spark_activator.errors import SparkError
-from spark_activator.protocol import (
-    MAX_LINE,
-    PROTOCOL,
-    Answer,
-    Busy,
-    Bye,
-    Control,
-    Failed,
-    Yielded,
+from spark_activator.protocol import MAX_LINE, PROTOCOL, Answer, Busy, Bye, Control, Failed, Yielded
+from spark_activator.protocol_json import (
     decode_control,
     decode_from_activator,
     decode_hello,

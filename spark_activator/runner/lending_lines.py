@@ -11,7 +11,8 @@ import re
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
-from spark_activator.protocol import ProtocolError, decode
+from spark_activator.protocol import ProtocolError
+from spark_activator.protocol_json import decode
 
 # Part of a file's name.  It leaves room for the number of a second one.
 LONGEST_NAME = 40

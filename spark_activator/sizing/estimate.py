@@ -10,7 +10,6 @@ from spark_activator.sizing.cache import CacheShape, kv_token_bytes
 from spark_activator.sizing.layers import Config, text_config
 from spark_activator.sizing.weights import weights_bytes
 
-MIB = 1 << 20
 GIB = 1 << 30
 # What an engine takes besides weights and cache: an allowance, and no measurement.
 _CONTEXT = 2 * GIB  # the CUDA context, libraries and the graphs of small batches

@@ -19,7 +19,8 @@ from typing import Any
 from spark_activator.catalog import frozen
 from spark_activator.catalog.model import Engine, Model, Source
 from spark_activator.layout import Layout
-from spark_activator.protocol import Ready, encode
+from spark_activator.protocol import Ready
+from spark_activator.protocol_json import encode
 
 HERE = Path(__file__).parent
 PYTHON = sys.executable

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark_activator import protocol
+from spark_activator import protocol, protocol_json
 from spark_activator.protocol import ProtocolError
 
 
@@ -26,7 +26,7 @@ from spark_activator.protocol import ProtocolError
     ],
 )
 def test_what_a_runner_writes_is_read(line: protocol.FromRunner) -> None:
-    assert protocol.decode_from_runner(protocol.encode(line)) == line
+    assert protocol_json.decode_from_runner(protocol_json.encode(line)) == line
 
 
 @pytest.mark.parametrize(
@@ -50,11 +50,15 @@ def test_what_a_runner_writes_is_read(line: protocol.FromRunner) -> None:
 )
 def test_what_is_not_in_the_protocol_is_an_error(line: bytes) -> None:
     with pytest.raises(ProtocolError):
-        protocol.decode_from_runner(line)
+        protocol_json.decode_from_runner(line)
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_line_or_an_error(line: bytes) -> None:
-    for decode in (protocol.decode_from_runner, protocol.decode_hello, protocol.decode_control):
+    for decode in (
+        protocol_json.decode_from_runner,
+        protocol_json.decode_hello,
+        protocol_json.decode_control,
+    ):
         with contextlib.suppress(ProtocolError):
             decode(line)

@@ -16,7 +16,8 @@ from spark_activator.activator.idle import IdleClock
 from spark_activator.activator.patience import LOST_LIMIT, SILENCE_LIMIT, STEADY, Patience
 from spark_activator.errors import Refusal
 from spark_activator.layout import Layout
-from spark_activator.protocol import Queued, Stopping, encode
+from spark_activator.protocol import Queued, Stopping
+from spark_activator.protocol_json import encode
 
 # The longest pause of systemd between two starts (units/v254), and a start.
 BACK_OFF = 5.0 + 1.0

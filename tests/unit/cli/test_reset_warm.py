@@ -7,7 +7,8 @@ from asked_runner import runner, running
 
 from spark_activator.cli import reset
 from spark_activator.errors import UserError
-from spark_activator.protocol import Answer, encode
+from spark_activator.protocol import Answer
+from spark_activator.protocol_json import encode
 
 OK = encode(Answer(ok=True, message="done"))
 

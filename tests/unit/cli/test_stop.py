@@ -5,7 +5,8 @@ import socket
 import pytest
 from asked_runner import runner, running
 
-from spark_activator.protocol import Answer, encode
+from spark_activator.protocol import Answer
+from spark_activator.protocol_json import encode
 
 
 def test_stop_asks_by_the_control_connection(machine, out):

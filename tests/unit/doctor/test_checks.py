@@ -162,6 +162,10 @@ BAD = {
     "keys not readable": (
         replace(GOOD, keys=KeyFacts("k", readable=False)), "access", "note", "root", "sudo",
     ),
+    "keys that are a directory": (
+        replace(GOOD, keys=KeyFacts("/etc/keys", problem="is a directory")), "access",
+        "problem", "/etc/keys: is a directory", "sudo mv /etc/keys /etc/keys.aside",
+    ),
     "keys for everybody": (
         replace(GOOD, keys=KeyFacts("/etc/keys", mode=0o644)), "access",
         "problem", "mode 0644", "chmod 0640 /etc/keys",

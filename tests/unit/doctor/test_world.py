@@ -135,6 +135,39 @@ def test_keys_that_are_no_text_are_wrong_lines(tmp_path: Path) -> None:
     assert world.read_keys(tmp_path / "none").entries == 0
 
 
+def test_file_that_cannot_be_read_leaves_all_other_findings(layout: Layout) -> None:
+    layout.api_keys.mkdir()
+
+    found = [finding for finding in checks.examine(layout, NoUnits()) if finding.check == "access"]
+
+    assert [finding.level for finding in found] == ["problem"]
+    assert f"{layout.api_keys}: is a directory" in found[0].says
+    assert "nobody is served" in found[0].says
+    assert str(layout.api_keys) in found[0].mend
+
+
+def test_links_in_a_circle_are_no_file_of_keys(tmp_path: Path) -> None:
+    file = tmp_path / "api-keys"
+    file.symlink_to(file)
+
+    found = world.read_keys(file)
+
+    assert "symbolic links" in found.problem
+    assert found.readable
+
+
+def test_directory_that_only_others_may_look_into_has_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(self: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    # As with a cache in root's home, where somebody else looks.
+    monkeypatch.setattr(Path, "exists", denied)
+
+    assert list(world._rooms([str(tmp_path / "cache")])) == []
+
+
 def test_docker_that_is_not_there_is_said(tmp_path: Path) -> None:
     assert containers.look(str(tmp_path / "docker.sock")) == (
         None,

@@ -7,14 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spark_activator.protocol import (
-    MAX_LINE,
-    USAGE_KEYS,
-    Busy,
-    ProtocolError,
-    decode_from_activator,
-    encode,
-)
+from spark_activator.protocol import MAX_LINE, USAGE_KEYS, Busy, ProtocolError
+from spark_activator.protocol_json import decode_from_activator, encode
 from spark_activator.runner import usage
 
 
