@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
+from pathlib import Path
 
 
 class Terminal:
@@ -31,6 +34,20 @@ class Terminal:
 
     def type(self, text: str) -> None:
         os.write(self._outer, text.encode())
+
+    def interrupt_while_it_stands_still(self) -> None:
+        """Stop the process, type Ctrl-C, and have it go on when the signal is there."""
+        pid = self._process.pid
+        os.kill(pid, signal.SIGSTOP)
+        self._wait_for_status(pid, r"State:\s*T")
+        self.type("\x03")
+        self._wait_for_status(pid, rf"ShdPnd:\s*0*{1 << (signal.SIGINT - 1):x}\b")
+        os.kill(pid, signal.SIGCONT)
+
+    @staticmethod
+    def _wait_for_status(pid: int, pattern: str) -> None:
+        while not re.search(pattern, Path(f"/proc/{pid}/status").read_text()):
+            time.sleep(0.01)  # noqa: TID251  # the kernel tells nobody
 
     def wait_for(self, text: str) -> None:
         """Read until *text* comes after what was waited for last."""

@@ -57,7 +57,7 @@ def each_aside(items: Callable[[], Generator[T, None, None]]) -> Generator[T, No
         else:
             said.put(None)
 
-    _start(threading.Thread(target=read, daemon=True))
+    start(threading.Thread(target=read, daemon=True))
     try:
         while True:
             try:
@@ -73,8 +73,11 @@ def each_aside(items: Callable[[], Generator[T, None, None]]) -> Generator[T, No
         enough.set()
 
 
-def _start(thread: threading.Thread) -> None:
-    # That takes locks too.  The thread goes on without the signal: it is for who waits.
+def start(thread: threading.Thread) -> None:
+    """Start *thread*, which is never given Ctrl-C: it would not end what the main thread waits for.
+
+    Starting takes locks too, and is not interrupted.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         thread.start()

@@ -256,7 +256,7 @@ class Chat:
 @contextlib.contextmanager
 def _loading(layout: Layout, name: str) -> Iterator[None]:
     """Show what the runner of *name* says, for the duration of the block."""
-    from spark_activator.cli import models
+    from spark_activator.cli import aside, models
     from spark_activator.cli.progress import Progress
     from spark_activator.state import Phase
 
@@ -272,7 +272,7 @@ def _loading(layout: Layout, name: str) -> Iterator[None]:
                 progress.show(state)
 
     looker = threading.Thread(target=look, daemon=True)
-    looker.start()
+    aside.start(looker)
     try:
         yield
     finally:

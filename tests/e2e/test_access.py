@@ -88,6 +88,7 @@ def opened(stack: Stack, bridge: str) -> Iterator[str]:
         try:
             yield added.out.strip()
         finally:
+            node.exec(f"spark-model stop {MODEL.name}", check=False)
             node.exec(f"rm /etc/spark-activator/host.yaml; : >{keys}; spark-model apply")
             node.exec(f"spark-model update {MODEL.name}; spark-model update --nginx")
             assert bridge not in node.exec("ss -Hltn").out

@@ -89,3 +89,5 @@ def test_a_client_that_leaves_mid_stream_ends_the_generation(stack: Stack) -> No
         )
         [told] = finish(stays)
         assert told["ended"] == "complete"
+        stack.node.exec(f"spark-model stop {PATIENT.name}")
+        stack.wait_for_nothing(PATIENT.name)

@@ -86,6 +86,20 @@ def test_ctrl_c_before_the_first_word_ends_the_wait(server) -> None:
     assert "Traceback" not in terminal.said
 
 
+def test_ctrl_c_reaches_the_wait_and_not_a_thread_beside_it(server) -> None:
+    # Of a process that stood still the kernel picks any thread that takes the signal.
+    with Terminal("chat", "mine") as terminal:
+        terminal.wait_for("> ")
+        for _ in range(100):
+            server.waits.clear()
+            terminal.type("silence\n")
+            assert server.waits.wait(60)
+            terminal.interrupt_while_it_stands_still()
+            terminal.wait_for("> ")
+        terminal.type("\x04")
+        assert terminal.end() == 0
+
+
 def test_ctrl_c_ends_a_single_question_as_a_signal_does(server) -> None:
     with Terminal("chat", "mine", "long") as terminal:
         terminal.wait_for("word of long")
