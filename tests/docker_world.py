@@ -38,15 +38,10 @@ def remove_all(which: str) -> None:
     until(none_left, what=f"containers of {which} are gone")
 
 
-# On a busy machine Docker is there although it says so late.
-PATIENT = {"runner.dockerd.PING_LIMIT": 60.0}
-
-
 @contextmanager
 def opened_with_docker(tmp_path: Path) -> Iterator[World]:
     """Open a world; at its end the doors are open again, since units need Docker to stop."""
     with opened(tmp_path) as world:
-        world.constants |= PATIENT
         yield world
         for door in world.doors:
             door.open()

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# Whether Docker is there shows at once; its socket may also start it.
-PING_LIMIT = 3.0
+# One that is not there refuses at once.  One whose socket has just started it takes
+# seconds, and so does the SDK's import on a machine with other work: 3 s were too few.
+PING_LIMIT = 20.0
 # Looking at containers and removing them takes milliseconds, and seconds on a
 # machine that reads 60 GB of weights at the same time.
 CALL_LIMIT = 10.0

@@ -297,14 +297,15 @@ def test_many_activations_of_one_runner_leak_nothing(
 
 
 class SlowDocker(threading.Thread):
-    """A way to Docker on which making a container takes *pause* seconds longer."""
+    """A way to Docker on which each request with *slow* in it takes *pause* seconds longer."""
 
-    def __init__(self, path: Path, pause: float) -> None:
+    def __init__(self, path: Path, pause: float, slow: bytes = b"/containers/create") -> None:
         super().__init__(daemon=True)
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen()
         self._pause = pause
+        self._slow = slow
         self._clients: list[socket.socket] = []
         self._carrying: list[threading.Thread] = []
         self.start()
@@ -335,11 +336,25 @@ class SlowDocker(threading.Thread):
             back = threading.Thread(target=_copy, args=(far, near))
             back.start()
             while data := near.recv(65536):
-                if b"/containers/create" in data:
+                if self._slow in data:
                     time.sleep(self._pause)  # noqa: TID251  # what a Docker that hangs does
                 far.sendall(data)
             far.shutdown(socket.SHUT_WR)
             back.join()
+
+
+@pytest.mark.slow
+def test_docker_that_is_slow_to_say_that_it_is_there_is_there(
+    world: World, name: str, tmp_path: Path
+) -> None:
+    # Its socket has just started it, or the machine is busy reading 60 GB.
+    with SlowDocker(tmp_path / "docker.sock", 5, slow=b"/_ping"):
+        world.docker_through(tmp_path / "docker.sock")
+        world.runner(container_model(name))
+        activator, _ = ready(world, name)
+        activator.say(Bye())
+        activator.close()
+        until(lambda: world.lease_is_free(name))
 
 
 @pytest.mark.slow

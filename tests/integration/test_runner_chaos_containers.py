@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from chaos import storm
-from docker_world import PATIENT, remove_all
+from docker_world import remove_all
 from runner_world import Activator, World, container_model, opened, until
 
 from spark_activator.protocol import Busy, Bye, Ready
@@ -28,7 +28,6 @@ def running(world: World, *options: str) -> list[str]:
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     with opened(tmp_path) as world:
-        world.constants |= PATIENT
         for name in NAMES:
             world.runner(container_model(name, "--load-time", "0.3"))
         yield world
