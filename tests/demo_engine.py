@@ -103,10 +103,11 @@ class DemoEngine:
             raise
         return sock
 
-    def ask(self, method, path, body=None, headers=None):
+    def ask(self, method, path, body=None, headers=None, limit=LIMIT):
         """Ask on a connection of its own; the answer's body is in `.raw`."""
-        client = http.client.HTTPConnection("engine", timeout=LIMIT)
+        client = http.client.HTTPConnection("engine")
         client.sock = self.connect()
+        client.sock.settimeout(limit)
         raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         client.request(method, path, raw, headers or {})
         answer = client.getresponse()

@@ -22,7 +22,7 @@ from spark_activator.state import Phase, State
 UNITS = Path(__file__).parents[1] / "units/nginx"
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 # Long enough for a loaded machine; nothing that works takes as long.
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @dataclass

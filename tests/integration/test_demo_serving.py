@@ -180,14 +180,17 @@ def test_client_that_expects_100_continue_is_told(engine):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_64_mib_are_read_and_more_is_refused(engine):
+    # It takes seconds, ten times as many where others want the CPU, too.
+    limit = 250
     frame = json.dumps(chat("")).encode()
     room = 64 * 2**20 - len(frame)
     prompt = json.dumps(chat("word " * (room // 5))).encode()
-    answer = json.loads(engine.ask("POST", "/v1/chat/completions", prompt).raw)
+    answer = json.loads(engine.ask("POST", "/v1/chat/completions", prompt, limit=limit).raw)
     assert answer["usage"]["prompt_tokens"] == room // 5
 
-    answer = engine.ask("POST", "/v1/chat/completions", b" " * (64 * 2**20 + 1))
+    answer = engine.ask("POST", "/v1/chat/completions", b" " * (64 * 2**20 + 1), limit=limit)
     assert answer.status == 413
 
 
@@ -251,7 +254,7 @@ def test_progress_is_printed_in_vllms_lines(tmp_path):
     log = "\n".join(engine.log.to_end())
 
     assert re.search(r"Loading safetensors checkpoint shards: +50% Completed \| 2/4", log)
-    assert re.search(r"Loading weights took 0\.\d\d seconds", log)
+    assert re.search(r"Loading weights took \d+\.\d\d seconds", log)
     assert re.search(r"torch\.compile takes 0\.10 s in total", log)
     assert re.search(r"Capturing CUDA graphs .*: +50%\|", log)
     assert log.index("Loading weights") < log.index("torch.compile") < log.index("Capturing")

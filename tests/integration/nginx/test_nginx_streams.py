@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def ask_raw(nginx, target: str, body: object) -> socket.socket:
@@ -200,6 +200,7 @@ def test_large_bodies_at_once_are_bounded(make_nginx, make_entry, story, tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_cost_of_a_large_body_is_printed(nginx, echo):
     """Print what routing by the body adds to 20 MB, beside a route that is given by the path."""
     code = 'def greet(name: str) -> str:\n    return f"hello, {name}"\n' * 8
