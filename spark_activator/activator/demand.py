@@ -20,22 +20,20 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import replace
 
 import trio
 
 from spark_activator.activator.held import Held
 from spark_activator.activator.idle import IdleClock
 from spark_activator.activator.patience import Patience
+from spark_activator.activator.report import Report
 from spark_activator.activator.runnerline import RunnerLine, RunnerLost
 from spark_activator.activator.served import Served
-from spark_activator.activator.usage import Counter
 from spark_activator.activator.words import boottime
 from spark_activator.errors import REFUSALS, Refusal
 from spark_activator.http.standing import standing
 from spark_activator.layout import Layout
 from spark_activator.protocol import (
-    Busy,
     Bye,
     Failed,
     FromRunner,
@@ -49,9 +47,6 @@ from spark_activator.protocol import (
 )
 
 logger = logging.getLogger(__name__)
-
-# Between two `busy` lines: the runner decides in seconds, not per request.
-EDGE_PAUSE = 0.1
 
 # It becomes part of a path.
 _ACTIVATION = re.compile(r"[0-9a-f]{8}")
@@ -80,16 +75,13 @@ class Demand:
         self._clock = clock
         self._changed = changed
         self.line: FromRunner | None = None
-        self.usage = Counter()
+        self._report = Report()
+        self.usage = self._report.usage
         self._held = Held()
-        # Requests in flight, and those of them for which the engine was brought up.
-        self._present: set[object] = set()
-        self._brought_up_for: set[object] = set()
         self._served = Served(most_served, self._place_freed)
         self._activation: str | None = None
         self._gone = trio.Event()
         self._wanted = trio.Event()
-        self._edge = trio.Event()
         self._runner: RunnerLine | None = None
         self._patience = Patience()
 
@@ -111,19 +103,14 @@ class Demand:
     @contextmanager
     def request(self) -> Iterator[None]:
         """Count a request as in flight for the duration of the block."""
-        request = object()
-        self._present.add(request)
-        self._clock.request_began()
-        self._edge.set()
-        self._changed()
-        try:
-            yield
-        finally:
-            self._present.discard(request)
-            self._brought_up_for.discard(request)
-            self._clock.request_ended(trio.current_time())
-            self._edge.set()
+        with self._report.request():
+            self._clock.request_began()
             self._changed()
+            try:
+                yield
+            finally:
+                self._clock.request_ended(trio.current_time())
+                self._changed()
 
     def serving(self) -> AbstractContextManager[None]:
         """Keep the engine from being given away for the duration of the block.
@@ -162,7 +149,7 @@ class Demand:
         """Tell the runner that nobody needs the model any more."""
         if self._runner is not None:
             try:
-                await self._tell_usage(self._runner)
+                await self._report.tell_usage(self._runner)
                 await self._runner.send(Bye())
             except RunnerLost as lost:
                 logger.debug("Failed to say bye to the runner, ignoring: %s", lost)
@@ -171,7 +158,7 @@ class Demand:
         """Tell the runner what API keys have had, as far as it was not told."""
         if self._runner is not None:
             with suppress(RunnerLost):  # whoever comes next cannot know it
-                await self._tell_usage(self._runner)
+                await self._report.tell_usage(self._runner)
 
     async def run(self) -> None:
         """Keep the connection while there is demand, until cancelled."""
@@ -206,47 +193,19 @@ class Demand:
     async def _converse(self, runner: RunnerLine) -> None:
         lost: RunnerLost | None = None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._report, runner)
+            nursery.start_soon(self._tell, runner)
             lost = await self._listen(runner, nursery)
             nursery.cancel_scope.cancel()
         if lost is not None:
             raise lost
         self._clock.demand_ended()
 
-    async def _report(self, runner: RunnerLine) -> None:
-        try:
-            said = self._busy()
+    async def _tell(self, runner: RunnerLine) -> None:
+        with suppress(RunnerLost):  # who listens sees it, too
+            said = self._report.busy()
             await runner.send(Hello("demand"), said)
             self._runner = runner
-            while True:
-                await trio.sleep(EDGE_PAUSE)
-                while _is_same(said, now := self._busy()) and not self._usage_is_due:
-                    self._edge = trio.Event()
-                    with trio.move_on_at(self.usage.due_at):
-                        await self._edge.wait()
-                said = now
-                if self._usage_is_due:
-                    await self._tell_usage(runner)
-                else:
-                    await runner.send(said)
-        except RunnerLost:
-            pass  # who listens sees it, too
-
-    @property
-    def _usage_is_due(self) -> bool:
-        return trio.current_time() >= self.usage.due_at
-
-    async def _tell_usage(self, runner: RunnerLine) -> None:
-        while (usage := self.usage.take(trio.current_time())) is not None:
-            try:
-                await runner.send(replace(self._busy(), usage=usage))
-            except BaseException:
-                self.usage.give_back(usage)
-                raise
-
-    def _busy(self) -> Busy:
-        held = None if self._activation is None else len(self._brought_up_for)
-        return Busy(self._clock.in_flight, held)
+            await self._report.run(runner, said)
 
     async def _listen(self, runner: RunnerLine, nursery: trio.Nursery) -> RunnerLost | None:
         """Take in what the runner says; return why it ended where that was no line."""
@@ -285,21 +244,21 @@ class Demand:
             self._changed()
 
     def _ready(self, activation: str) -> None:
-        if self._activation is None:
-            self._brought_up_for = set(self._present)
+        self._report.engine_came()
         self._activation = activation
         self._clock.model_ready(trio.current_time())
         self._held.look()
 
     def _forget_engine(self) -> None:
         self._activation = None
+        self._report.engine_went()
         self._gone.set()
         self._gone = trio.Event()
 
     async def _give_way(self, runner: RunnerLine, conversation: trio.CancelScope) -> None:
         await self._served.wait_none()
         with suppress(RunnerLost):  # then it has the memory back all the same
-            await self._tell_usage(runner)
+            await self._report.tell_usage(runner)
             await runner.send(Yielded())
         conversation.cancel()
 
@@ -310,8 +269,3 @@ class Demand:
         # A runner that comes back must find who still uses its engine.
         if not self._served.count:
             self._clock.demand_ended()
-
-
-def _is_same(said: Busy, now: Busy) -> bool:
-    """Say whether the runner need not hear *now*: no edge between none and some."""
-    return bool(said.in_flight) is bool(now.in_flight) and bool(said.held) is bool(now.held)
