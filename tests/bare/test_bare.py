@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 import registries
-from node import ROOT, Node, start
+from node import PATIENCE, ROOT, Node, start
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(5400)]
 CLONE = "/root/spark-activator"
@@ -55,7 +57,7 @@ def run(machine: Node, command: str, *, timeout: float) -> str:
 
 
 def leftovers(machine: Node) -> str:
-    """What runs, is mounted and is a cgroup: the same before and after."""
+    """What runs, is mounted and is a cgroup: nothing is added to it."""
     return machine.exec(
         "for f in /proc/[0-9]*/stat; do"
         " read -r pid comm state rest <$f || continue; [ $state = Z ] || echo $comm; done"
@@ -65,14 +67,17 @@ def leftovers(machine: Node) -> str:
 
 
 def test_demo(bare: Node, capsys: pytest.CaptureFixture[str]) -> None:
-    before = leftovers(bare)
+    before = Counter(leftovers(bare).splitlines())
 
     with capsys.disabled():
         out = run(bare, "./install.sh --demo --once", timeout=900)
 
     for label in ("listening", "cold start", "streamed", "warm", "idle exit", "nothing", "ended"):
         assert f"\n    {label} " in out, out
-    assert leftovers(bare) == before
+    # Another run's tour on the same host is in the same tree of cgroups, until it ends.
+    deadline = time.monotonic() + PATIENCE
+    while added := Counter(leftovers(bare).splitlines()) - before:
+        assert time.monotonic() < deadline, added
 
 
 def test_the_whole_test_run(bare: Node, capsys: pytest.CaptureFixture[str]) -> None:
