@@ -154,13 +154,19 @@ def test_container_ends_with_either(world: World, name: str, victim: str) -> Non
     activator.close()
 
 
+def takes_clients(path: Path) -> bool:
+    """Whether somebody listens: a socket is in its place before that."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
 @pytest.fixture
 def bridged(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
     port = str(free_port())
     path = tmp_path / "s"
     command = [sys.executable, "-I", BRIDGE, str(path), port, sys.executable, "-c", ECHO, port]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        until(path.exists, what="the bridge has its socket")
+        until(lambda: takes_clients(path), what="the bridge takes clients")
         yield path, process
         process.terminate()
 

@@ -360,11 +360,13 @@ def test_history_tells_how_long_the_next_start_takes(world: World) -> None:
     a.say(Bye())
     a.close()
     until(lambda: world.lease_is_free("a"))
-    until(lambda: world.layout.history("a").exists())
-    with open(world.layout.history("a"), "a") as file:
+    history = world.layout.history("a")
+    # It is there before its first line is.
+    until(lambda: history.exists() and history.read_text().endswith("\n"))
+    with open(history, "a") as file:
         file.write('{"torn')
 
-    entry = json.loads(world.layout.history("a").read_text().splitlines()[0])
+    entry = json.loads(history.read_text().splitlines()[0])
     assert entry["why"] == "nobody wants it"
     assert 1 <= entry["start"] <= took
     b = start(world, "a")
