@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import trio
 from activator_process import (
     NAME,
@@ -72,6 +73,7 @@ async def test_warm_that_fails_says_why(stage: Stage, nursery: trio.Nursery) -> 
     assert (answer.status, answer.code) == (503, "memory_short")
 
 
+@pytest.mark.slow
 async def test_touch_keeps_a_loaded_model_and_loads_none(
     tmp_path: Path, nursery: trio.Nursery
 ) -> None:

@@ -99,6 +99,7 @@ def test_second_model_waits_for_the_busy_first_and_then_serves(world: World) -> 
     assert world.lease_is_free("a")
 
 
+@pytest.mark.slow
 def test_idle_holder_gives_way_at_once(world: World) -> None:
     # An idle one goes after 4 s, and a busy one would go after 45 s.
     world.share(replace(world.host, pace=0.05))

@@ -229,6 +229,7 @@ def test_kept_memory_is_gone_when_exited_is_said(supervised):
     assert gone(keeper, 0)
 
 
+@pytest.mark.slow
 # Longer than it takes to connect again, on whatever machine.
 @pytest.mark.parametrize("keep", [10])
 def test_lost_runner_finds_its_engine_again(supervised, keep):
