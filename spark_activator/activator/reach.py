@@ -70,15 +70,13 @@ class Engines:
     async def _find_and_connect(self, activation: str) -> socket.socket:
         try:
             found = unixsocket.find(self._upstreams / activation, ENGINE_SOCKET)
+            try:
+                sock = await found.connect_within(CONNECT_LIMIT)
+            except BaseException:
+                found.close()
+                raise
         except OSError as error:
             raise _meaning(error) from error
-        try:
-            sock = await found.connect_within(CONNECT_LIMIT)
-        except BaseException as error:
-            found.close()
-            if isinstance(error, OSError):
-                raise _meaning(error) from error
-            raise
         self._keep(activation, found)
         return sock
 
