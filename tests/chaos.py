@@ -8,7 +8,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from runner_world import Activator, World
 
@@ -92,6 +92,16 @@ def all_served(world: World, names: Sequence[str], *, waiters: int, limit: float
     for client in clients:
         client.join()
     assert sorted(served) == sorted(asking)
+
+
+def each_served(world: World, names: Sequence[str]) -> Iterator[str]:
+    """Have each of these served, one after the other; its name comes while it is."""
+    for name in names:
+        with contextlib.closing(Activator(world, name)) as activator:
+            activator.say(Busy(1))
+            activator.wait(Ready)
+            yield name
+            activator.say(Bye())
 
 
 def engines_at_once(world: World) -> int:

@@ -150,8 +150,8 @@ def test_runner_that_comes_back_while_docker_is_away_keeps_the_engine(
     assert activator.hear() is None
     again = Activator(world, name)
     again.say(Busy(1))
+    # It says so when a first look at Docker has failed.
     until(lambda: "Docker" in world.state(name).get("waiting_for", ""))
-    time.sleep(4)  # noqa: TID251  # a first look at Docker has failed by now
     door.open()
 
     assert again.wait(Ready).upstream == activation

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chaos import all_served, engines_at_once, running_engines, storm
+from chaos import all_served, each_served, engines_at_once, running_engines, storm
 from logged import violations
-from runner_world import Activator, World, opened, process_model, until
-
-from spark_activator.protocol import Busy, Bye, Ready
+from runner_world import World, opened, process_model, until
 
 NAMES = "abc"
 
@@ -41,12 +39,8 @@ def test_never_two_engines_whatever_is_killed(world: World, seed: int) -> None:
 
     assert most <= 1
     # Left alone, each of them is served.
-    for name in NAMES:
-        activator = Activator(world, name)
-        activator.say(Busy(1))
-        activator.wait(Ready)
-        activator.say(Bye())
-        activator.close()
+    for name in each_served(world, NAMES):
+        assert engines_at_once(world) == 1, name
     until(lambda: all(world.lease_is_free(name) for name in NAMES))
     until(lambda: running_engines(world) == [])
     print(f"{kills} kills")

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chaos import storm
+from chaos import each_served, storm
 from docker_world import remove_all
-from runner_world import Activator, World, container_model, opened, until
+from runner_world import World, container_model, opened, until
 
-from spark_activator.protocol import Busy, Bye, Ready
 from spark_activator.runner.spec import RUN_LABEL
 
 NAMES = tuple(f"runner-chaos-{os.getpid()}-{letter}" for letter in "ab")
@@ -52,13 +51,8 @@ def test_never_two_containers_whatever_is_killed(world: World, seed: int) -> Non
     )
 
     assert most <= 1
-    for name in NAMES:
-        activator = Activator(world, name)
-        activator.say(Busy(1))
-        activator.wait(Ready)
-        assert len(running(world)) == 1
-        activator.say(Bye())
-        activator.close()
+    for name in each_served(world, NAMES):
+        assert len(running(world)) == 1, name
     until(lambda: running(world, "-a") == [])
     until(lambda: all(world.lease_is_free(name) for name in NAMES))
     print(f"{kills} kills")
