@@ -67,7 +67,7 @@ def turn(nodeid: str) -> int:
     return {NODE: 0, NODE_2: 0, TOUR: 1}.get(where, 2)
 
 
-class Lanes(LoadScopeScheduling):  # type: ignore[misc]
+class Lanes(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Hands lanes to workers, in the order in which tests were collected.
 
     The last lane needs the node too: it goes to the worker that has booted the first.

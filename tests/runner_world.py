@@ -86,7 +86,7 @@ class Unit(threading.Thread):
             if self._wake_read in readable and os.read(self._wake_read, 1) == b"x":
                 return
             while self._serve_once() and not self.stopped:
-                time.sleep(RESTART_AFTER)  # noqa: TID251
+                time.sleep(RESTART_AFTER)  # noqa: TID251  # as systemd does
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         process = self.process
@@ -393,7 +393,7 @@ class Activator:
         self.seen: list[FromRunner] = []
         world.activators.append(self)
         self._socket.connect(str(world.layout.runner_socket(name)))
-        hello = encode(Hello(role))  # type: ignore[arg-type]
+        hello = encode(Hello(role))  # type: ignore[arg-type]  # any text is sent
         self._socket.sendall(hello if first is None else first)
 
     def say(self, line: FromActivator | Control) -> None:
@@ -428,7 +428,7 @@ class Activator:
 
 def control(world: World, name: str, command: str) -> Answer:
     activator = Activator(world, name, role="control")
-    activator.say(Control(command))  # type: ignore[arg-type]
+    activator.say(Control(command))  # type: ignore[arg-type]  # as above
     line = activator._file.readline()
     activator.close()
     return decode_answer(line)
@@ -439,7 +439,7 @@ def until(condition: Callable[[], Any], limit: float = LIMIT, what: str = "") ->
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {limit} s: {what or condition}")
-        time.sleep(0.02)  # noqa: TID251
+        time.sleep(0.02)  # noqa: TID251  # nobody tells
 
 
 def process_model(name: str, *extra: str, **changes: Any) -> Model:

@@ -251,7 +251,7 @@ class World(Clock):
 
     def _describe(self, runner: Runner, turn: int, **changes: object) -> None:
         if runner.lease is not None and runner.turn == turn:
-            runner.lease = replace(runner.lease, **changes)  # type: ignore[arg-type]
+            runner.lease = replace(runner.lease, **changes)  # type: ignore[arg-type]  # of any field
             self._changed()
 
     def _ready(self, runner: Runner, turn: int) -> None:

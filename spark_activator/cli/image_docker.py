@@ -85,8 +85,9 @@ class Docker:
 
         def look() -> dict[str, Any] | None:
             try:
-                # docker has no types
-                found: dict[str, Any] = self._api.inspect_image(image.pull_spec)  # type: ignore[no-untyped-call]
+                found: dict[str, Any] = self._api.inspect_image(  # type: ignore[no-untyped-call]  # docker has no types
+                    image.pull_spec
+                )
             except errors.ImageNotFound:
                 return None
             return found

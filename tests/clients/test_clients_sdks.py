@@ -144,7 +144,7 @@ def test_openai_realtime_hears(client: openai.OpenAI) -> None:
     with client.realtime.connect(model=NAME) as session:
 
         def say(kind: str, **more: object) -> None:
-            session.send({"type": kind, **more})  # type: ignore[arg-type]
+            session.send({"type": kind, **more})  # type: ignore[arg-type]  # not of its types
 
         assert json.loads(session.recv_bytes())["type"] == "session.created"
         say("session.update", model=NAME)

@@ -62,7 +62,7 @@ def request(method: str, path: str, *lines: str) -> bytes:
 
 async def start(
     stage: Stage, nursery: trio.Nursery, answer=answer_ok
-) -> tuple[ScriptedRunner, TinyEngine]:  # type: ignore[no-untyped-def]
+) -> tuple[ScriptedRunner, TinyEngine]:  # type: ignore[no-untyped-def]  # any engine's answer
     runner = ScriptedRunner(stage.layout.runner_socket(NAME), ready_script())
     engine = TinyEngine(stage, "0a0b0c0d", answer)
     await nursery.start(runner.serve)
@@ -293,7 +293,7 @@ async def test_no_client_of_any_address_is_lost_around_idle_exits(
 def usage_of(claim: Claim) -> dict[str, list[int]]:
     total: dict[str, list[int]] = {}
     for line in claim.lines:
-        for name, counts in (line.get("usage") or {}).items():  # type: ignore[attr-defined]
+        for name, counts in (line.get("usage") or {}).items():  # type: ignore[attr-defined]  # JSON
             before = total.get(name, [0, 0, 0])
             total[name] = [one + other for one, other in zip(before, counts, strict=True)]
     return total

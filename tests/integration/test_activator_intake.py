@@ -391,7 +391,7 @@ async def test_debug_names_the_rules_and_no_content(
 
 
 @pytest.mark.slow
-async def test_large_picture_beside_a_stream(stage: Stage, runner: ScriptedRunner, nursery) -> None:  # type: ignore[no-untyped-def]
+async def test_large_picture_beside_a_stream(stage: Stage, runner: ScriptedRunner, nursery) -> None:  # type: ignore[no-untyped-def]  # pytest-trio names no type
     """Prints how long a stream stands still meanwhile; docs/performance.md has the numbers."""
 
     async def answer(asked: Asked) -> None:

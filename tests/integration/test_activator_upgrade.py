@@ -85,7 +85,7 @@ async def test_both_directions_pass_and_the_model_is_in_use_while_it_is_open(
         url = f"ws://127.0.0.1:{stage.port}/v1/realtime?model=story"
         with connect(
             url,
-            subprotocols=["realtime", "openai-insecure-api-key.secret"],  # type: ignore[list-item]
+            subprotocols=["realtime", "openai-insecure-api-key.secret"],  # type: ignore[list-item]  # its type is a NewType of str
             additional_headers={"Authorization": "Bearer secret"},
             max_size=None,
             open_timeout=LIMIT,

@@ -137,14 +137,14 @@ def test_guard_lets_go_when_the_engine_is_ready(world: World, tmp_path: Path) ->
     a.wait(Ready)
     proc.available(1 * GIB)
     # It serves on; longer than the guard needs for two looks.
-    time.sleep(0.6)  # noqa: TID251
+    time.sleep(0.6)  # noqa: TID251  # nothing is to happen
     assert world.state("a")["phase"] == "ready"
     # Neither is it loading for a runner that comes back to it.
     world.units["a"].kill()
     a.close()
     again = start(world, "a")
     again.wait(Ready)
-    time.sleep(0.6)  # noqa: TID251
+    time.sleep(0.6)  # noqa: TID251  # nothing is to happen
     assert world.state("a")["phase"] == "ready"
     proc.available(16 * GIB)  # or its end would wait for it
 
@@ -218,7 +218,7 @@ def test_next_start_waits_for_memory_that_the_last_engine_keeps(
         b = start(world, "b")
         until(lambda: world.state("b").get("phase") == "memory")
         # Longer than anybody waits for memory that nobody is known to give back.
-        time.sleep(6)  # noqa: TID251
+        time.sleep(6)  # noqa: TID251  # nothing is to happen
         assert not world.lease_is_free("a")
         assert world.state("b")["phase"] == "memory"
         kept.unlink()

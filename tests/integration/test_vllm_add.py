@@ -83,7 +83,7 @@ def test_the_file_for_the_tiny_model_works(tmp_path: Path, monkeypatch: pytest.M
             while not listens(connection):
                 assert engine.poll() is None, log.read_text()[-4000:]
                 # It listens when it is ready, and nothing else tells of that.
-                time.sleep(0.2)  # noqa: TID251
+                time.sleep(0.2)  # noqa: TID251  # see above
             connection.request(
                 "POST", "/v1/completions", body, {"Content-Type": "application/json"}
             )

@@ -109,8 +109,8 @@ def _lowered(fields: Fields, name: str, left: int, *, least: int = LEAST_ANSWER)
     if name == "max_tokens" and isinstance(budget, int) and budget >= left:
         if left <= LEAST_THINKING:
             return fields
-        # Mypy does not see that a budget is one of a dict.
-        fields = {**fields, "thinking": {**thinking, "budget_tokens": left - 1}}  # type: ignore[dict-item]
+        assert isinstance(thinking, dict)  # it has a budget
+        fields = {**fields, "thinking": {**thinking, "budget_tokens": left - 1}}
     return {**fields, name: left}
 
 

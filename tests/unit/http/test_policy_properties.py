@@ -157,7 +157,7 @@ def test_nothing_is_lost(
     fields: dict[str, Any],
     endpoint: Endpoint,
     model: Model,
-    ascii: bool,  # noqa: A002
+    ascii: bool,  # noqa: A002  # as json calls it
 ) -> None:
     body = json.dumps(fields, ensure_ascii=ascii).encode()
     try:

@@ -119,7 +119,7 @@ def test_the_rules_hold_in_every_history(
     when = 0.0
     for wait, act, which, seconds in steps:
         when += wait
-        world.at(when, lambda act=act, which=which, seconds=seconds: actor.do(act, which, seconds))  # type: ignore[misc]
+        world.at(when, lambda act=act, which=which, seconds=seconds: actor.do(act, which, seconds))  # type: ignore[misc]  # mypy guesses no defaults
     world.run(when + 5 * 3600)
     note(str(world.judged))
 

@@ -50,10 +50,10 @@ def test_names_without_end_are_not_kept(tmp_path: Path) -> None:
 
 def test_a_line_has_room_for_the_longest_names() -> None:
     most = {f"{n:064}": (10**15 - 1,) * 3 for n in range(USAGE_KEYS)}
-    line = encode(Busy(1, 1, most))  # type: ignore[arg-type]
+    line = encode(Busy(1, 1, most))  # type: ignore[arg-type]  # mypy does not count the three
 
     assert len(line) <= MAX_LINE
-    assert decode_from_activator(line) == Busy(1, 1, most)  # type: ignore[arg-type]
+    assert decode_from_activator(line) == Busy(1, 1, most)  # type: ignore[arg-type]  # as above
 
 
 def test_a_side_that_knows_nothing_of_usage_is_understood() -> None:

@@ -35,12 +35,12 @@ def lease(name: str, memory: int, idle: float | None = 1000.0, **changes: object
             ready_since=100.0,
             idle_since=None if idle is None else NOW - idle,
         ),
-        **changes,  # type: ignore[arg-type]
+        **changes,  # type: ignore[arg-type]  # of any field
     )
 
 
 def asked(name: str, memory: int, **changes: object) -> Ticket:
-    return replace(Ticket(name, memory, NOW, cost=100.0, start=80.0), **changes)  # type: ignore[arg-type]
+    return replace(Ticket(name, memory, NOW, cost=100.0, start=80.0), **changes)  # type: ignore[arg-type]  # of any field
 
 
 def one(ticket: Ticket, *leases: Lease, settings: Settings | None = None) -> Outlook:

@@ -98,7 +98,7 @@ def test_progress_is_lines_where_nobody_looks() -> None:
 
 def test_progress_is_a_bar_at_a_terminal() -> None:
     stream = io.StringIO()
-    stream.isatty = lambda: True  # type: ignore[method-assign]
+    stream.isatty = lambda: True  # type: ignore[method-assign]  # a terminal, as far as is asked
     progress = Progress(4096, 0, stream)
     progress.add(2048)
     progress.end()
